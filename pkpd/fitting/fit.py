@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 
-from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, Kind, check_arguments, from_to, one_of
+from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, a, check_arguments, from_to, one_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import DataError, PkpdError, PkpdWarning
 from pkpd.fitting.first_look.before_fit import TOO_FEW, Predict, before_fit
@@ -142,9 +142,9 @@ def fit(
     start
         ``"auto"``: chains start around the maximum of the penalised marginal likelihood;
         ``"model"``: around the values given with the model; or the result of an earlier maximum
-        likelihood fit.
+        likelihood fit. ``"map"`` and maximum likelihood start at the model's values alone.
     checkpoint
-        Folder: a run that was interrupted goes on from there when called again.
+        Folder: a run that was interrupted goes on from there when called again (NUTS alone).
     cluster
         Address of a Dask scheduler on whose workers chains run, one each (NUTS alone), or
         ``"local"`` for `cores` processes of this machine. Draws are the same for any number of
@@ -200,10 +200,17 @@ def fit(
         cores=(cores, from_to(1)),
         target_accept=(target_accept, SHARE | NONE),
         centring=(centring, TEXT | MAPPING),
-        start=(start, TEXT | Kind("a maximum likelihood fit", lambda s: hasattr(s, "estimates"))),
+        start=(start, TEXT | a(MaximumLikelihood, words="a maximum likelihood fit")),
         cluster=(cluster, TEXT | NONE),
     )
+    for word, given in (("checkpoint", checkpoint), ("cluster", cluster)):
+        if given is not None and method != "nuts":
+            what = f"method {method!r} has no chains"
+            raise PkpdError(where=f"fit, {word}", what=what, allowed="nuts")
     if method in ("focei", "foce", "fo", "laplace", "laplace-nointer"):
+        if start != "auto":
+            what, remedy = f"method {method!r} starts at the values of the model", "give it others"
+            raise PkpdError(where="fit, start", what=what, remedy=f"{remedy} by with_values(...)")
         marginal = MarginalLikelihood(bind(model, data), method)
         none, free = np.zeros(marginal.density.shape), marginal.free
         _look(
@@ -220,9 +227,6 @@ def fit(
             iterations=iterations,
         )
     _check_free(model, method)
-    if cluster is not None and method != "nuts":
-        what = f"method {method!r} has no chains"
-        raise PkpdError(where="fit, cluster", what=what, allowed="nuts")
     # PyMC takes seconds to load, and maximum likelihood has no use for it
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, NONE, check_arguments
 from pkpd.data.dataset import BELOW, Dataset
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import limits
 from pkpd.fitting.draws import single_draw
 from pkpd.fitting.model.likelihood import bind
-from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
 
 
@@ -47,7 +47,7 @@ def simulate_data(
     Raises
     ------
     PkpdError
-        If a parameter is unknown, or a prediction is not finite.
+        If a parameter is unknown or cannot have its value, or a prediction is not finite.
 
     Examples
     --------
@@ -64,15 +64,9 @@ def simulate_data(
     >>> trial.observations.censored  # predicted for the typical patient: 4.5 and 0.5 mg/L
     array([0, 1])
     """
-    known = start_values(model)
+    check_arguments("simulate_data", values=(values, MAPPING | NONE))
     given = dict(values or {})
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise PkpdError(
-            where="simulate_data",
-            what=f"unknown parameter {unknown[0]!r}",
-            allowed=", ".join(known),
-        )
+    model.with_values(given)  # refuses what cannot be
     seen = design.observations
     blank = replace(
         design,

@@ -32,6 +32,7 @@ CLOSE = 0.1
 NONMEM, WRITTEN = "NONMEM", "as written"
 COLUMN = 5e-3
 """Relative difference below which a column of a table is called the same."""
+_LISTINGS = (".lst", ".res", ".out")
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
     paths = [Path(p) for p in beside] if beside is not None else _beside(stream.path)
     compared: list[Compared] = []
     notes: list[str] = []
-    listings = [p for p in paths if p.suffix.lower() in (".lst", ".res", ".out")]
+    listings = [p for p in paths if p.suffix.lower() in _LISTINGS]
     step = stream.steps[-1] if stream.steps else None
     method = step.method if step is not None else "focei"
     if step is not None and not method:
@@ -170,8 +171,8 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
                 every = _at_final(stream, given[0], given[1], method, path.name, notes)
                 compared += [replace(one, whose=_whose(path.with_suffix(".lst"))) for one in every]
     for path in paths:
-        if path.suffix.lower() not in (".lst", ".res", ".out", ".ext"):
-            compared += _with_table(stream, path, notes)
+        if path.suffix.lower() not in (*_LISTINGS, ".ext"):
+            compared += _with_table(stream, path, (*paths, *_beside(stream.path)), notes)
     if not compared:
         compared.append(_alone(stream, method or "focei"))
         notes.append("nothing of NONMEM's to compare with lies beside the stream")
@@ -196,9 +197,9 @@ def _whose(listing: Path) -> str:
 
 
 def _beside(path: Path) -> list[Path]:
-    if path.suffix.lower() in (".lst", ".res", ".out"):
+    if path.suffix.lower() in _LISTINGS:
         return [path]
-    out = [path.with_suffix(suffix) for suffix in (".lst", ".res", ".out", ".ext")]
+    out = [path.with_suffix(suffix) for suffix in (*_LISTINGS, ".ext")]
     return [p for p in out if p.is_file()] + sorted(
         p
         for p in path.parent.glob("*tab*")
@@ -370,8 +371,10 @@ def _at_final(
     return [_judged(f"objective at the estimates of {name}", ours, objective, seconds, notes)]
 
 
-def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Compared]:
-    """Compare PRED, IPRED and DV columns of a table with one row for each record."""
+def _with_table(
+    stream: ControlStream, path: Path, beside: Sequence[Path], notes: list[str]
+) -> list[Compared]:
+    """Compare PRED and IPRED of a table with one row for each record, at estimates beside it."""
     table = _read(read_table, path, notes)
     wanted = [] if table is None else [n for n in ("PRED", "IPRED") if n in table]
     if table is None or not wanted:
@@ -383,22 +386,23 @@ def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Com
         )
         return []
     likelihood = bind(stream.model, stream.data)
-    estimates = next(
-        (p for p in _beside(stream.path) if p.suffix.lower() in (".ext", ".lst")), None
-    )
-    values = None
-    if estimates is not None:
-        if estimates.suffix == ".ext":
+    values, digits = None, (".ext", *_LISTINGS)  # those with all digits first
+    known = [p for p in beside if p.suffix.lower() in digits]
+    for estimates in sorted(known, key=lambda p: digits.index(p.suffix.lower())):
+        if estimates.suffix.lower() == ".ext":
             given = _read(read_estimates, estimates, notes)
             final = None if given is None else given[0]
         else:
             listing = _read(read_listing, estimates, notes)
             final = None if listing is None else listing.final
+        if final is None:
+            continue
         try:
-            values = None if final is None else at_estimates(stream.structure.program, final)
+            values = at_estimates(stream.structure.program, final)
         except ValueError as error:
             notes.append(f"{path.name} is not compared: {estimates.name} has {error}")
             return []
+        break
     ours, _ = _evaluate(likelihood, "focei", values)
     marginal = MarginalLikelihood(likelihood, "focei")
     fixed, lower = marginal.free.fixed(ours.x), np.asarray(marginal.free.cholesky(ours.x))

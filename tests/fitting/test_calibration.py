@@ -143,6 +143,17 @@ def trial(**changes):
     return Trial(**(parts | changes))
 
 
+def test_functions_are_told_apart_by_what_they_give():
+    told = [
+        trial(functions={"f": f}).description()["functions"]
+        for f in (level_squared, lambda p: 3.0 * p["level"])
+    ]
+    assert told == [["f = 1"], ["f = 3"]]
+    assert trial().description()["functions"] == []
+    with pytest.raises(PkpdError, match="functions 'f': KeyError: 'lvl'; give a function of level"):
+        trial(functions={"f": lambda p: p["lvl"]}).description()
+
+
 def test_limits_are_applied_to_simulated_values():
     made = CalibrationFit(trial(lloq=1.0))
     _, observed = made.simulate(
@@ -195,6 +206,8 @@ def test_truths_come_from_the_prior_and_do_not_depend_on_their_number():
         ({"target_accept": 2.0}, "target_accept: 2.0 is a float; allowed: a number between 0"),
         ({"ranked": 500}, r"ranked = 500.*9 to the number of draws \(200\)"),
         ({"method": "focei"}, "method: 'focei'.*nuts, map, advi"),
+        ({"centring": "half"}, "centring: 'half' is given; allowed: auto, centred"),
+        ({"lloq": "x"}, "lloq: 'x' is a str; allowed: a number"),
     ],
 )
 def test_settings_without_meaning_are_refused(changes, message):

@@ -15,6 +15,7 @@ from pkpd.fitting.draws import single_draw
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.residual import lognormal
 from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.fitting.plots.counts import plot_count_statistic
 
 DAYS = np.array([0.0, 5.0, 10.0, 15.0, 20.0, 25.0])
 
@@ -130,3 +131,5 @@ def test_lines_and_thresholds():
     assert len(high.sentences) == 2
     with pytest.raises(PkpdError, match=r"'platelets'.*neutrophils"):
         count_checks(simulations, thresholds={"platelets": 20.0})
+    with pytest.raises(PkpdError, match=r"name: 'nadirs' is given \(did you mean 'nadir'\?\)"):
+        plot_count_statistic(found, "nadirs")

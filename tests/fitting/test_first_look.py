@@ -72,6 +72,8 @@ def test_sampling_dosing_and_covariates_are_summed_up(data):
     assert (line.observations, line.below, line.subjects) == (12, 1, 3)
     assert (line.fewest, line.most, line.last_h) == (2, 6, 24.0)
     assert line.longest_after_dose_h == 12.0
+    without = look_at_data(pkpd.read_nonmem(pd.DataFrame({"ID": 1, "TIME": [5.0, 9.0], "DV": 1.0})))
+    assert np.isnan(without.sampling.loc["DV", "longest_after_dose_h"])
     (dose,) = found.dosing.itertuples()
     assert (dose.doses, dose.subjects, dose.minimum, dose.maximum) == (5, 3, 50.0, 10000.0)
     assert dose.interval_h == 12.0

@@ -261,14 +261,30 @@ def test_centred_sampling_finds_it_too():
         ({"start": "prior"}, r"start 'prior'.*auto, model"),
         ({"start": "model", "centring": "half"}, r"centring 'half'"),
         ({"start": "model", "centring": {"slope": 1.0}}, r"centring of 'slope', which does not"),
+        ({"start": "model", "centring": {"level": "x"}}, r"centring of 'level': x; allowed: 0"),
         ({"draws": 0}, r"draws: 0 is given"),
         ({"sampler": "stan"}, r"sampler 'stan'.*nutpie, pymc, numpyro"),
         ({"start": "model", "sampler": "pymc", "checkpoint": "x"}, r"'pymc' keeps none"),
+        ({"method": "map", "checkpoint": "x"}, "fit, checkpoint: method 'map' has no chains"),
+        ({"method": "advi", "checkpoint": "x"}, "fit, checkpoint: method 'advi' has no chains"),
+        ({"method": "focei", "checkpoint": "x"}, "fit, checkpoint: method 'focei' has no"),
+        ({"method": "focei", "cluster": "local"}, "fit, cluster: method 'focei' has no chains"),
     ],
 )
 def test_settings_without_meaning_are_refused(changes, message):
     with pytest.raises(PkpdError, match=message):
         fit(conjugate.model(), conjugate.data(), progress=False, **changes)
+
+
+def test_a_start_without_priors_is_no_mode_and_other_subjects_are_no_start():
+    data = conjugate.data()
+    start = fit(conjugate.model(), data, method="focei", covariance=None, progress=False)
+    with pytest.raises(PkpdError, match="fit, start: method 'map' searches the mode with"):
+        fit(conjugate.model(), data, method="map", start=start, progress=False)
+    with pytest.raises(PkpdError, match="fit, start: method 'laplace' starts at the values of"):
+        fit(conjugate.model(), data, method="laplace", start=start, progress=False)
+    with pytest.raises(PkpdError, match="fit, start: a fit with 6 x 1 random effects"):
+        fit(conjugate.model(), conjugate.data(4), start=start, progress=False)
 
 
 def test_a_start_that_cannot_be_solved_names_the_subject():

@@ -329,6 +329,10 @@ def test_what_a_joint_prior_may_be_of(given, words):
         (lambda: InverseWishart(["a"], [], [[1.0]], 0.0), "0 degrees of freedom"),
         (lambda: InverseWishart(["a", "b"], [], np.eye(2), 3.0), "0 partial correlations"),
         (lambda: JointPrior([wishart(np.eye(2), 1.0)]).log_density({}), "degrees of freedom make"),
+        (
+            lambda: JointPrior([wishart(np.eye(2), 1.0)]).draws(3, np.random.default_rng(1), {}),
+            "degrees of freedom make",
+        ),
     ],
 )
 def test_what_is_no_prior(make, words):

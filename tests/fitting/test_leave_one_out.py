@@ -171,6 +171,14 @@ def test_a_value_that_is_certain_adds_nothing():
         assert found.se == pytest.approx(np.sqrt(6 * np.var(found.pointwise)))
 
 
+def test_a_single_subject_has_no_standard_error():
+    density = np.random.default_rng(0).normal(-1.0, 0.1, (400, 1))
+    found = smoothed(density, ("1",), "subject")
+    assert np.isnan(found.se)
+    assert compare_models({"a": found, "b": found})[["se", "se_difference"]].isna().to_numpy().all()
+    assert f"(elpd): {found.elpd:.1f} (one alone: no standard error), " in found.sentences[0]
+
+
 def test_weights_of_ties_are_plain():
     """Of a value nearly certain that few draws do not foresee."""
     density = np.zeros(400)

@@ -40,6 +40,14 @@ def decay_matrix(times, k=K):
 # -- closed forms ----------------------------------------------------------------------------------
 
 
+def test_starts_are_as_many_where_the_given_times_are_none():
+    for given, others in (([2, 4], 2), ([1, 3], 1)):  # the second is not among the candidates
+        hours = [2.0, 4.0, 7.0, 12.0]
+        best = optimal_times(DECAY, group(10, given, None), candidates=hours, starts=1)
+        assert best.groups[0].times == (2.0, 7.0)
+        assert len(best.starts) == 1 + others
+
+
 @pytest.mark.long
 def test_a_decay_is_seen_at_once_and_one_mean_life_later():
     """``det = A^2 exp(-2 k (t1 + t2)) (t2 - t1)^2``: the first hour, and 1 / k after it."""

@@ -186,6 +186,8 @@ def test_refusals(decay):
         plot_residuals(found, kind="npde")
     with pytest.raises(PkpdError, match="cwres, iwres"):
         plot_residuals(found, kind="res")
+    with pytest.raises(PkpdError, match="individual_curves, level: 90 is given"):
+        individual_curves(draws, found, level=90)
 
 
 def test_smooth_of_a_line_is_the_line():
@@ -341,6 +343,10 @@ def test_nothing_to_draw_on_a_logarithmic_axis_is_an_empty_plot():
         assert plot(found).get_legend() is None
     (page,) = plot_individuals(draws, log=True)
     assert page.legends[0].get_texts()[-1].get_text() == "6 values of 0 not drawn"
+    check = vpc(made(data([1.0, 2.0], [[0.0, 1.0], [2.0, 3.0], [0.0, 2.0]]))[2])
+    ax = plot_vpc_panel(check, check.panels[0], log=True)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["2 values of 0 not drawn"]
+    assert plot_vpc_panel(check, check.panels[0]).get_legend() is None
 
 
 def test_the_legend_of_individual_fits_tells_their_level(decay):

@@ -37,6 +37,8 @@ def test_a_prior_is_written_as_it_is_made_and_compares_by_value():
     ("prior", "message"),
     [
         (lambda: Prior("Log Normal"), "'Log Normal' is not the name of a distribution"),
+        (lambda: Prior(3), "3 is not the name of a distribution"),
+        (lambda: Prior("Normal", mu="0", sigma=1.0), "prior Normal, mu: '0' is a str"),
         (lambda: Prior("Logorithmic", mu=1.0).variable("CL"), "PyMC has no distribution"),
         (lambda: Prior("Model").variable("CL"), "PyMC has no distribution 'Model'"),
         (lambda: Prior("LogNormal", mean=1.0).variable("CL"), "is not accepted by PyMC"),

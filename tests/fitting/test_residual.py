@@ -262,5 +262,15 @@ def test_names_of_the_coefficients():
 
 
 def test_a_coefficient_of_zero_is_refused():
-    with pytest.raises(PkpdError, match=r"^additive residual error.*more than 0"):
-        additive(0.0)
+    for value in (0.0, np.nan, np.inf):
+        with pytest.raises(PkpdError, match=r"^additive residual error.*more than 0"):
+            additive(value)
+
+
+def test_what_is_no_prior_or_name_is_refused():
+    with pytest.raises(PkpdError, match=r"combined residual error, priors: .*for each coefficient"):
+        combined(1.0, 0.1, priors=(None,))
+    with pytest.raises(PkpdError, match="additive residual error, priors: "):
+        additive(1.0, prior=2.0)
+    with pytest.raises(PkpdError, match="additive residual error, scale: 3 is given"):
+        additive(1.0, scale=3)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from marginal_cases import LEVEL, LINE, data, decay_data, decay_model, line_model
+from marginal_cases import LEVEL, LINE, Curve, data, decay_data, decay_model, line_model
 from scipy import linalg
 
 from pkpd.fitting.checks.residuals import residuals, slopes
 from pkpd.fitting.draws import Draws, single_draw
 from pkpd.fitting.model.likelihood import bind
-from pkpd.fitting.model.residual import additive, lognormal
+from pkpd.fitting.model.residual import additive, lognormal, proportional
 from pkpd.fitting.model.specification import PopulationModel, parameter
 
 TIMES = np.array([0.0, 1.0, 2.0, 4.0, 7.0])
@@ -105,6 +105,23 @@ def test_log_normal_error_is_taken_on_the_log_scale():
         np.log(dataset.observations.value[:5]) - shifted
     )
     np.testing.assert_allclose(found.cwres[:5], expected, rtol=1e-5)
+
+
+def test_predictions_over_many_decades_have_residuals():
+    """A proportional error up from 2e-8 to 10 and down again: variances over 17 decades."""
+    times = np.array([0.5, 10.0, 25.0, 40.0, 60.0, 75.0])
+    noise = 0.1 * np.random.default_rng(2).standard_normal((3, 6))
+    f = 10.0 * np.exp(-0.5 * np.abs(times - 40.0))
+    peak = Curve(lambda t, A, k: A * jax.numpy.exp(-k * abs(t - 40.0)), ("A", "k"))
+    model = decay_model(proportional(0.1), k=0.5).replace(structure=peak)
+    likelihood = bind(model, data(times, f * (1.0 + noise)))
+    found = residuals(single_draw(likelihood, {}, np.zeros((3, 2))))
+    # in units of the predictions the covariance has one scale; the sum of squares is the same
+    z = np.column_stack([np.ones(6), -0.5 * np.abs(times - 40.0)])
+    v = z @ np.diag([0.09, 0.16]) @ z.T + np.diag(0.1 + 1e-12 / f) ** 2
+    expected = np.einsum("bi,ij,bj->b", noise, np.linalg.inv(v), noise)
+    squares = np.sum(found.cwres.reshape(3, 6) ** 2, axis=1)
+    np.testing.assert_allclose(squares, expected, rtol=1e-3)
 
 
 def test_slopes_of_a_curve():

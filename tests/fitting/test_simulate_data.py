@@ -54,7 +54,11 @@ def test_values_limits_and_seed():
 
 
 def test_unknown_parameters_and_lines_are_refused():
-    with pytest.raises(pkpd.PkpdError, match="unknown parameter 'CLL'"):
+    with pytest.raises(pkpd.PkpdError, match=r"'CLL': is not one of the model's \(did you mean"):
         simulate_data(MODEL, design(2), {"CLL": 1.0})
+    with pytest.raises(pkpd.PkpdError, match="'CL': 'x' is given; allowed: a number from 0"):
+        simulate_data(MODEL, design(2), {"CL": "x"})
+    with pytest.raises(pkpd.PkpdError, match="limit of quantification, lloq: 'x' is a str"):
+        simulate_data(MODEL, design(2), lloq="x")
     with pytest.raises(pkpd.PkpdError, match="no such line"):
         simulate_data(MODEL, design(2), lloq={"platelets": 1.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -148,6 +149,15 @@ def test_share_below_the_limit(hidden):
     assert panel.below[1, -1] <= panel.below[0, -1] <= panel.below[3, -1]
 
 
+def test_subjects_that_could_not_be_solved_are_not_above_the_limit(hidden):
+    values = hidden.values.copy()
+    values[:, hidden.dataset.observations.subject < N // 2] = np.nan
+    half, (panel,) = replace(hidden, values=values), vpc(replace(hidden, values=values)).panels
+    for j, t in enumerate(TIMES):
+        drawn = half.censored[:, half.dataset.observations.time == t][:, N // 2 :]
+        np.testing.assert_allclose(panel.below[2, j], np.median(np.mean(drawn == -np.inf, axis=1)))
+
+
 def test_hidden_values_do_not_move_percentiles_above_the_limit(hidden, plain):
     one, other = vpc(hidden).panels[0], vpc(plain).panels[0]
     known = one.observed > 2.0
@@ -286,6 +296,9 @@ def test_refusals(plain):
     ({"bins": {"platelets": 3}}, r"vpc, bins of 'platelets': .*no such line; allowed: DV"),
     ({"x": np.append(np.arange(N * len(TIMES) - 1.0), np.nan)}, r"vpc, x: is nan at.* 199"),
     ({"bins": 2.5}, r"bins: 2\.5; allowed"),
+    ({"bins": ["a", "b"]}, r"bins: \['a', 'b'\]; allowed"),
+    ({"bins": ("equal", "x")}, r"bins: \('equal', 'x'\); allowed"),
+    ({"bins": ("equal", 2.5)}, r"bins: \('equal', 2\.5\); allowed"),
 ])  # fmt: skip
 def test_bins_and_axes_without_meaning_are_refused(plain, options, match):
     with pytest.raises(PkpdError, match=match):

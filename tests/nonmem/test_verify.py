@@ -196,6 +196,18 @@ def test_files_of_estimates_and_tables(tmp_path):
     assert not stream.verify().verified
 
 
+def test_a_table_is_of_the_estimates_of_any_listing_beside_it(tmp_path):
+    table = "TABLE NO.  1\n ID TIME PRED\n" + "1 0 3.75\n" * 5 + "2 0 3.75\n" * 4
+    stream, other = with_listing(tmp_path), tmp_path / "results"
+    other.mkdir()
+    (other / "sdtab1").write_text(table)
+    (tmp_path / "sdtab1").write_text(table)
+    (tmp_path / "run1.lst").rename(tmp_path / "run1.res")
+    assert stream.verify().compared[-1].agrees
+    (tmp_path / "run1.res").rename(other / "run1.lst")
+    assert stream.verify([other / "run1.lst", other / "sdtab1"]).compared[-1].agrees
+
+
 def test_import_writes_a_script_that_runs_and_verifies(tmp_path, capsys):
     with_listing(tmp_path)
     done = CliRunner().invoke(app, ["import", str(tmp_path / "run1.mod")])

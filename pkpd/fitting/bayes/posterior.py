@@ -13,6 +13,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from pkpd.arguments import NUMBER, NUMBERS
 from pkpd.cluster import workers
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.bayes.centring import Centring, by_information, by_weights
@@ -245,13 +246,21 @@ def _starting_point(
 
     Where all population parameters are held, the model's own values and the individual modes.
     """
-    if start == "model" and method != "map":
+    if method == "map" and start != "auto":
+        what = "method 'map' searches the mode with the priors, from the values of the model"
+        raise PkpdError(where="fit, start", what=what, allowed="auto")
+    if start == "model":
         return None, StartingPoint({}), "values of the model"
     if start != "auto" and isinstance(start, str):
         raise PkpdError(
             sentence(where="fit", what=f"start {start!r}", allowed="auto, model, or a result")
         )
     maximum: Any = start
+    shape = (likelihood.n_subjects, likelihood.random_effects.size)
+    if start != "auto" and maximum.random.shape != shape:
+        what = f"a fit with {' x '.join(map(str, maximum.random.shape))} random effects"
+        allowed = f"one of the same subjects and random effects, {shape[0]} x {shape[1]}"
+        raise PkpdError(where="fit, start", what=what, allowed=allowed)
     if start == "auto" and not set(start_values(likelihood.model)) - held(likelihood.model):
         return None, _individual_point(likelihood), "individual modes"
     if start == "auto":
@@ -326,7 +335,7 @@ def _checked(centring: Mapping[str, Any], names: Sequence[str], subjects: int) -
                     allowed=", ".join(names),
                 )
             )
-        given = np.asarray(weight, dtype=float)
+        given = np.asarray(weight if (NUMBER | NUMBERS).holds(weight) else np.nan, dtype=float)
         if given.shape not in ((), (subjects,)) or not np.all((given >= 0) & (given <= 1)):
             raise PkpdError(
                 sentence(

@@ -309,6 +309,7 @@ def calibrate(
         method=(method, one_of("nuts", "map", "advi")),
         simulated=(simulated, a(PopulationModel) | NONE),
         functions=(functions, MAPPING | NONE),
+        centring=(centring, one_of("auto", "centred", "non-centred") | MAPPING),
         target_accept=(target_accept, SHARE),
         seed=(seed, from_to(0)),
     )

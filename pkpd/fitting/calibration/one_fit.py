@@ -18,6 +18,7 @@ import numpy as np
 import pymc as pm
 
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
+from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.density import build_model, centring_data
 from pkpd.fitting.bayes.posterior import begin
 from pkpd.fitting.bayes.program import Program, compile_density
@@ -112,9 +113,20 @@ class Trial:
             if isinstance(self.centring, str)
             else {name: np.asarray(one).tolist() for name, one in self.centring.items()},
             "target_accept": self.target_accept,
-            "functions": sorted(self.functions),
+            "functions": [f"{name} = {self._at_start(name)}" for name in sorted(self.functions)],
             "seed": self.seed,
         }
+
+    def _at_start(self, name: str) -> str:
+        """Value of a further quantity at the starting values, which tells functions apart."""
+        start = {key: np.array([value]) for key, value in start_values(self.simulated).items()}
+        try:
+            value = np.asarray(self.functions[name](start), dtype=float)
+        except Exception as error:
+            where, what = f"calibrate, functions {name!r}", f"{type(error).__name__}: {error}"
+            remedy = f"give a function of {', '.join(start)}"
+            raise PkpdError(where=where, what=what, remedy=remedy) from error
+        return " ".join(f"{one:.6g}" for one in value.ravel())
 
 
 class CalibrationFit:

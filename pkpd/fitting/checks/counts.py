@@ -18,7 +18,7 @@ import pandas as pd
 
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import Simulations, simulate_replicates
-from pkpd.fitting.checks.vpc import percentile
+from pkpd.fitting.checks.vpc import mean_known, percentile
 from pkpd.fitting.draws import Fitted
 
 THRESHOLDS = {"neutrophils": 0.5, "platelets": 20.0, "leukocytes": 1.0}
@@ -82,9 +82,7 @@ class CountCheck:
                 times = self.replicated["recovery_time"]
                 seen = np.mean(np.isinf(self.observed["recovery_time"]))
                 # a subject that could not be solved is not known to have recovered or not
-                solved = np.sum(~np.isnan(times), axis=1)
-                lost = np.where(solved > 0, 0.0, np.nan)
-                each = np.sum(np.isinf(times), axis=1) / np.maximum(solved, 1) + lost
+                each = mean_known(np.where(np.isnan(times), np.nan, np.isinf(times)))
             else:
                 seen = _median(self.observed[name])
                 each = _median(self.replicated[name])

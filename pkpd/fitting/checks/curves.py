@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
+from pkpd.arguments import SHARE, check_arguments
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import INSERTED, OTHER, EventTable
 from pkpd.fitting.checks.replicates import draws_of
@@ -78,6 +79,7 @@ def individual_curves(
     level
         Of the interval.
     """
+    check_arguments("individual_curves", level=(level, SHARE))
     draws = draws_of(fit)
     found = residuals(draws) if found is None else found
     likelihood = draws.likelihood

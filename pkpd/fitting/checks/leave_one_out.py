@@ -51,7 +51,7 @@ class LeaveOneOut:
     Attributes
     ----------
     elpd, se
-        Estimate and its standard error, natural logarithm.
+        Estimate and its standard error, natural logarithm; one alone has no error (NaN).
     p
         Effective number of parameters.
     pointwise
@@ -88,8 +88,9 @@ class LeaveOneOut:
     def sentences(self) -> tuple[str, ...]:
         """Result in words."""
         who = "patient" if self.unit == "subject" else "measurement"
+        error = f"± {self.se:.1f}" if np.isfinite(self.se) else "(one alone: no standard error)"
         out = [
-            f"Predictive density of a new {who} (elpd): {self.elpd:.1f} ± {self.se:.1f}, "
+            f"Predictive density of a new {who} (elpd): {self.elpd:.1f} {error}, "
             f"{self.p:.1f} effective parameters."
         ]
         n = len(self.labels)
@@ -196,6 +197,8 @@ def smoothed(
             az.InferenceData(log_likelihood=values, posterior=posterior), pointwise=True, reff=1.0
         )
     _without_tails(found, densities)
+    if len(labels) == 1:
+        found["se"] = np.nan
     return LeaveOneOut(
         float(found.elpd_loo),
         float(found.se),
@@ -353,7 +356,7 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Best first: ``rank``, ``elpd``, ``se``, ``p``, ``difference`` from the best,
-        ``se_difference`` (of the difference, subject by subject), ``weight`` (stacking),
+        ``se_difference`` (of the difference, by subject; NaN of one), ``weight`` (stacking),
         ``large_k`` (units with Pareto k above 0.7). A difference below about four, or twice its
         standard error, is not one to choose by.
 
@@ -391,7 +394,7 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
             "se": table["se"],
             "p": table["p_loo"],
             "difference": -table["elpd_diff"],
-            "se_difference": table["dse"],
+            "se_difference": table["dse"] if len(results[names[0]].labels) > 1 else np.nan,
             "weight": table["weight"],
             "large_k": [int(np.sum(results[str(n)].k > LARGE_K)) for n in table.index],
         }

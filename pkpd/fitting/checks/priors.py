@@ -81,9 +81,7 @@ def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1
     values |= {name: np.asarray(v, dtype=float) for name, v in zip(names, drawn, strict=True)}
     joint: dict[str, np.ndarray] = {}
     if model.joint is not None:
-        limits = {"log": lambda p: (0.0, np.inf), "logit": lambda p: p.bounds}
-        bounds = {p.name: limits[p.scale](p) for p in model.parameters if p.scale in limits}
-        joint = model.joint.draws(n, rng, bounds)
+        joint = model.joint.draws(n, rng, {p.name: p.ends for p in model.parameters})
         values |= {name: drawn for name, drawn in joint.items() if name not in fixed}
     for block in model.correlated:
         for i in range(1, len(block)):

@@ -14,10 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pkpd.arguments import NONE, NUMBER, Kind, check_arguments
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
 from pkpd.data.expand import expand
 from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Draws, Fitted, single_draw
+
+_ONE = NUMBER | NONE
+_LIMITS = Kind(
+    "a number, or numbers by line",
+    lambda v: all(map(_ONE.holds, v.values() if isinstance(v, Mapping) else [v])),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +178,7 @@ def limits(
         Lower limits (-inf where there is none) and upper limits (inf).
     """
     seen = dataset.observations
+    check_arguments("limit of quantification", lloq=(lloq, _LIMITS))
     if isinstance(lloq, Mapping):
         for name in lloq:
             if name not in dataset.lines:

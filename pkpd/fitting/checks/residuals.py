@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.linalg import get_lapack_funcs
 
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.fitting.checks.replicates import draws_of
@@ -31,6 +32,7 @@ from pkpd.fitting.draws import Fitted
 from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
+from pkpd.small_systems import cholesky_each
 
 _STEP = 1e-3
 
@@ -186,11 +188,15 @@ def _decorrelated(
     ``alike`` gives the correlation ``C`` of the residuals of a subject's observations.
     """
     out = np.full(len(error), np.nan)
+    jacobi: Any = get_lapack_funcs("gejsv")
     for b in np.unique(subject):
         mine = np.flatnonzero((subject == b) & take)
         if not mine.size or not np.all(np.isfinite(error[mine])):
             continue
         covariance = slope[mine] @ slope[mine].T + np.outer(sd[mine], sd[mine]) * alike(mine)
-        variance, axes = np.linalg.eigh(covariance)
-        out[mine] = axes @ ((axes.T @ error[mine]) / np.sqrt(variance))
+        lower = cholesky_each(covariance)
+        if np.all(np.isfinite(lower)):
+            # Jacobi's method: each axis to its own digits, over any number of decades
+            size, _, axes, by, *_ = jacobi(lower.T, joba=0)
+            out[mine] = axes @ ((axes.T @ error[mine]) / (size * (by[0] / by[1])))
     return out

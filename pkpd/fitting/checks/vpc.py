@@ -301,9 +301,10 @@ def _panel(
             out[name][:, j] = percentile(each, tail)
         out["observed"][:, j] = [percentile(observed[here], q) for q in quantiles]
         if np.any(np.isfinite(limit[here])):
-            share = np.mean(simulations.censored[:, mine[here]] == -np.inf, axis=1)
+            drawn = simulations.censored[:, mine[here]]
+            solved = np.where(np.isnan(drawn), np.nan, drawn == -np.inf)
             below[0, j] = np.mean(simulations.observed[mine[here]] == -np.inf)
-            below[1:, j] = np.quantile(share, tails)
+            below[1:, j] = [percentile(mean_known(solved), tail) for tail in tails]
     shown = np.where(np.isposinf(observed), simulations.upper[mine], limit)
     return VPCPanel(
         line="",
@@ -317,6 +318,12 @@ def _panel(
         below=below if np.any(np.isfinite(below)) else None,
         **out,
     )
+
+
+def mean_known(values: np.ndarray) -> np.ndarray:
+    """Mean along the last axis, NaN left out; NaN where there is nothing else."""
+    count = np.sum(~np.isnan(values), axis=-1)
+    return np.where(count > 0, np.nansum(values, axis=-1) / np.maximum(count, 1), np.nan)
 
 
 def percentile(values: np.ndarray, q: float) -> np.ndarray:

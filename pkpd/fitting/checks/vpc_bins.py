@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from pkpd.arguments import from_to
 from pkpd.errors import PkpdError
 
 _MOST = 400  # distinct places a partition is looked for among; more are first put together
@@ -56,9 +57,12 @@ def bin_edges(x: np.ndarray, bins: Bins = "auto") -> np.ndarray:
     if not isinstance(bins, Iterable):
         raise _refused(bins)
     given: Sequence[Any] = tuple(bins)
-    if len(given) == 2 and given[0] == "equal":
-        return _equal_counts(distinct, weight, int(given[1]))
-    edges = np.asarray(given, dtype=float)
+    if len(given) == 2 and isinstance(given[0], str) and given[0] == "equal":
+        return _equal_counts(distinct, weight, given[1])
+    try:
+        edges = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise _refused(bins) from None
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
         raise _refused(bins)
     if x.min() < edges[0] or x.max() > edges[-1]:
@@ -126,8 +130,8 @@ def _between(distinct: np.ndarray) -> np.ndarray:
     return np.array([distinct[0], *inner, max(distinct[-1], np.nextafter(distinct[0], np.inf))])
 
 
-def _equal_counts(distinct: np.ndarray, weight: np.ndarray, n: int) -> np.ndarray:
-    if n < 1:
+def _equal_counts(distinct: np.ndarray, weight: np.ndarray, n: Any) -> np.ndarray:
+    if not from_to(1).holds(n):
         raise _refused(("equal", n))
     share = np.cumsum(weight) / np.sum(weight)
     cuts = np.unique([np.searchsorted(share, k / n - 1e-9) for k in range(1, n)]).astype(int)

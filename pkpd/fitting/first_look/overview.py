@@ -42,7 +42,8 @@ class DataOverview:
     sampling : DataFrame
         One row for each line: ``observations``, ``below`` and ``above`` a limit, ``subjects``, the
         ``fewest``, ``median`` and ``most`` per subject, ``first_h`` and ``last_h`` in time, and the
-        ``median_after_dose_h`` and ``longest_after_dose_h`` since the last dose.
+        ``median_after_dose_h`` and ``longest_after_dose_h`` since the last dose, of observations
+        with a dose in their period: NaN where there is none.
     dosing : DataFrame
         One row for each compartment: ``doses`` (additional ones included), ``infusions``,
         ``subjects``, the ``fewest``, ``median`` and ``most`` doses of a subject, ``minimum``,
@@ -198,13 +199,17 @@ def _correlations(data: Dataset) -> pd.DataFrame:
 
 
 def _sampling(data: Dataset) -> pd.DataFrame:
-    seen, after = data.observations, time_after_dose(data)
+    seen, period, after = data.observations, data.events.period, time_after_dose(data)
+    dosed = [set(period[b, record].tolist()) for b, (_, record) in enumerate(dose_times(data))]
+    at = period[seen.subject, seen.record].tolist()
+    known = np.array([p in dosed[b] for b, p in zip(seen.subject, at, strict=True)], dtype=bool)
     rows = []
     for k, name in enumerate(data.lines):
         mine = seen.line == k
         if not np.any(mine):
             continue
         per = np.unique(seen.subject[mine], return_counts=True)[1]
+        since = after[mine & known]
         rows.append(
             {
                 "line": name,
@@ -217,8 +222,8 @@ def _sampling(data: Dataset) -> pd.DataFrame:
                 "most": int(per.max()),
                 "first_h": float(seen.time[mine].min()),
                 "last_h": float(seen.time[mine].max()),
-                "median_after_dose_h": float(np.median(after[mine])),
-                "longest_after_dose_h": float(after[mine].max()),
+                "median_after_dose_h": float(np.median(since)) if since.size else np.nan,
+                "longest_after_dose_h": float(since.max()) if since.size else np.nan,
             }
         )
     return _frame(rows, "line")

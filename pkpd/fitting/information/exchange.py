@@ -327,8 +327,9 @@ def search(scene: Scene, given: Times, starts: int) -> tuple[Found, Found]:
     begins = [given] if all(s.allows(t) for s, t in zip(scene.spaces, given, strict=True)) else []
     early = [one.early() for one in scene.spaces]
     begins.append([one for one in early if one is not None])
+    wanted = len(begins) + starts
     for _ in range(200 * starts):
-        if len(begins) > starts + 1:
+        if len(begins) == wanted:
             break
         some = [one.early(scene.rng.random(len(one.low))) for one in scene.spaces]
         if all(one is not None for one in some):

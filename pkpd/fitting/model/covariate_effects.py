@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from pkpd.arguments import NONE, a, check_arguments
+from pkpd.arguments import NONE, a, check_arguments, several
 from pkpd.errors import DataError, PkpdError
 from pkpd.fitting.model.priors import Estimate, Prior, estimate, fixed
 
@@ -231,6 +231,15 @@ def category(
         CovariateEffect(covariate, "category", float(level), _coefficient(value, prior))
         for level, value in zip(named, each, strict=True)
     )
+
+
+def flattened(effects: Any, where: str) -> tuple[CovariateEffect, ...]:
+    """Write one effect, or a list of effects and of what `category` gives, as a tuple."""
+    given = effects if isinstance(effects, Iterable) and not isinstance(effects, str) else [effects]
+    flat: list[Any] = [e for item in given for e in (item if isinstance(item, tuple) else (item,))]
+    words = "what power(...), category(...) and the like give, one or a list"
+    check_arguments(where, effects=(flat, several(a(CovariateEffect), words)))
+    return tuple(flat)
 
 
 def check_coefficients(effects: Mapping[str, Sequence[CovariateEffect]]) -> None:

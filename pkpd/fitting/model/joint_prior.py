@@ -255,13 +255,7 @@ class JointPrior:
         """
         out: Any = 0.0
         for part in self.parts:
-            if not np.isfinite(part.constant):
-                raise PkpdError(
-                    where=repr(part),
-                    what="so few degrees of freedom make no distribution to sample from",
-                    allowed="more than the number of random effects less one",
-                    remedy='give more, or fit by method="focei"',
-                )
+            _refuse_improper(part)
             if isinstance(part, JointNormal):
                 out = out - 0.5 * (part.penalty(values, xp) + part.constant)
             else:
@@ -271,11 +265,18 @@ class JointPrior:
     def draws(
         self, n: int, rng: np.random.Generator, bounds: Mapping[str, tuple[float, float]]
     ) -> dict[str, np.ndarray]:
-        """Draw the parameters, within bounds: ``[n]`` by name."""
+        """Draw the parameters, within bounds: ``[n]`` by name.
+
+        Raises
+        ------
+        PkpdError
+            If a part has no density, or lies outside the bounds.
+        """
         from scipy.stats import invwishart
 
         out: dict[str, np.ndarray] = {}
         for part in self.parts:
+            _refuse_improper(part)
             if isinstance(part, JointNormal):
                 out |= _within(part, n, rng, bounds)
                 continue
@@ -293,6 +294,17 @@ class JointPrior:
                     out[next(names)] = here / np.sqrt(rest)
                     rest = rest - here**2
         return out
+
+
+def _refuse_improper(part: JointNormal | InverseWishart) -> None:
+    """Refuse a part that has no density."""
+    if not np.isfinite(part.constant):
+        raise PkpdError(
+            where=repr(part),
+            what="so few degrees of freedom make no distribution to sample from",
+            allowed="more than the number of random effects less one",
+            remedy='give more, or fit by method="focei"',
+        )
 
 
 def _within(

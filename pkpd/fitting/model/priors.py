@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,14 @@ class Prior:
     arguments: tuple[tuple[str, float], ...]
 
     def __init__(self, distribution: str, **arguments: float) -> None:
-        if not distribution.isidentifier():
+        if not (isinstance(distribution, str) and distribution.isidentifier()):
             raise PkpdError(
                 where="prior",
                 what=f"{distribution!r} is not the name of a distribution",
                 allowed="the name of a PyMC distribution such as LogNormal",
             )
+        numbers = {name: (value, NUMBER) for name, value in arguments.items()}
+        check_arguments(f"prior {distribution}", **numbers)
         object.__setattr__(self, "distribution", distribution)
         object.__setattr__(self, "arguments", tuple(arguments.items()))
 
@@ -93,6 +95,15 @@ class Estimate:
     value: float
     prior: Prior | None = None
     fixed: bool = False
+
+    def starting_at(self, name: str, value: Any, ends: tuple[float, float]) -> Estimate:
+        """Return it with another value, which is refused outside its ends."""
+        low, high = ends
+        if not (NUMBER.holds(value) and low <= value <= high):
+            allowed = f"a number from {low:g} to {high:g}"
+            where = f"population parameter {name!r}"
+            raise PkpdError(where=where, what=f"{value!r} is given", allowed=allowed)
+        return replace(self, value=float(value))
 
 
 def estimate(value: float | Estimate) -> Estimate:

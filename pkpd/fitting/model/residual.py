@@ -37,6 +37,7 @@ from jax.core import Tracer
 from jax.scipy.special import gammaln, log_ndtr
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
+from pkpd.arguments import NONE, TEXT, Kind, a, check_arguments, several
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
@@ -317,6 +318,9 @@ def _made(
     scale: str | None,
     processes: Sequence[OrnsteinUhlenbeck] = (),
 ) -> ResidualError:
+    one_each = several(a(Prior) | NONE, "a Prior or None for each coefficient")
+    fits = Kind(one_each.words, lambda p: one_each.holds(p) and len(p) == len(values))
+    check_arguments(f"{form} residual error", scale=(scale, TEXT | NONE), priors=(priors, fits))
     estimates = []
     given = tuple(processes)
     if not all(isinstance(one, OrnsteinUhlenbeck) for one in given):
@@ -329,7 +333,7 @@ def _made(
         one = estimate(value)
         if prior is not None:
             one = Estimate(one.value, prior, one.fixed)
-        if one.value < 0 or (one.value == 0 and not one.fixed):
+        if not 0 <= one.value < np.inf or (one.value == 0 and not one.fixed):
             raise PkpdError(
                 where=f"{form} residual error",
                 what=f"a coefficient of {one.value:g}",

@@ -7,30 +7,22 @@ holds numbers to start from and priors, no data and no sampler.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pkpd.arguments import (
-    MAPPING,
-    NAMES,
-    NONE,
-    NUMBER,
-    Kind,
-    a,
-    check_arguments,
-    nearest_of,
-    several,
-)
+from pkpd.arguments import NAMES, NONE, NUMBER, Kind, a, check_arguments, nearest_of, several
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.correlations import check_blocks, checked_partial, partial_names
-from pkpd.fitting.model.covariate_effects import CovariateEffect, check_coefficients
+from pkpd.fitting.model.covariate_effects import CovariateEffect, check_coefficients, flattened
 from pkpd.fitting.model.joint_prior import JointPrior, check_joint
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.structure import Structure
 
 Scale = Literal["log", "logit", "identity"]
+_ESTIMATE = NUMBER | a(Estimate, words="what fixed(...) gives")
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,12 @@ class IndividualParameter:
         """Whether it has a typical value of its own."""
         return self.column is None and self.function is None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and largest number of its scale."""
+        found = {"log": (0.0, math.inf), "logit": self.bounds}
+        return found.get(self.scale, (-math.inf, math.inf))
+
 
 def parameter(
     name: str,
@@ -131,25 +129,25 @@ def parameter(
     >>> parameter("CL", 2.7, iiv=0.3).typical.value
     2.7
     """
-    where = f"parameter {name!r}"
-    number = Kind("a number or what fixed(...) gives", _is_estimate)
+    where, two = f"parameter {name!r}", several(NUMBER, "two numbers, the lower first")
     check_arguments(
         where,
-        value=(value, number),
+        value=(value, _ESTIMATE),
         prior=(prior, a(Prior) | NONE),
-        **{
-            word: (one, number | NONE)
-            for word, one in (("iiv", iiv), ("iov", iov), ("boxcox", boxcox))
-        },
+        iiv=(iiv, _ESTIMATE | NONE),
+        iov=(iov, _ESTIMATE | NONE),
+        boxcox=(boxcox, _ESTIMATE | NONE),
+        bounds=(bounds, Kind(two.words, lambda b: two.holds(b) and len(b) == 2 and b[0] < b[1])),
+        centring=(centring, NUMBER | NONE),
     )
     typical = estimate(value)
     if prior is not None or fixed:
         typical = Estimate(typical.value, prior or typical.prior, fixed or typical.fixed)
     low, high = bounds
     allowed = {
-        "log": (typical.value > 0, "more than 0 on the log scale"),
+        "log": (0 < typical.value < math.inf, "more than 0 on the log scale"),
         "logit": (low < typical.value < high, f"between {low:g} and {high:g}"),
-        "identity": (True, ""),
+        "identity": (math.isfinite(typical.value), "a finite number"),
     }
     if scale not in allowed:
         raise PkpdError(where=where, what=f"scale {scale!r}", allowed=", ".join(allowed))
@@ -159,7 +157,7 @@ def parameter(
     spreads = {}
     for word, given in (("iiv", iiv), ("iov", iov)):
         spreads[word] = None if given is None else estimate(given)
-        if given is not None and not spreads[word].value > 0:
+        if given is not None and not 0 < spreads[word].value < math.inf:
             raise PkpdError(
                 where=where,
                 what=f"{word} = {spreads[word].value:g}",
@@ -170,14 +168,12 @@ def parameter(
         raise PkpdError(where=where, what="boxcox without iiv", remedy="give iiv")
     if centring is not None and not 0 <= centring <= 1:
         raise PkpdError(where=where, what=f"centring {centring}", allowed="0 to 1")
-    given = [effects] if isinstance(effects, CovariateEffect) else effects
-    flat = [e for item in given for e in (item if isinstance(item, tuple) else (item,))]
     return IndividualParameter(
         name,
         typical,
         spreads["iiv"],
         spreads["iov"],
-        tuple(flat),
+        flattened(effects, where),
         scale,
         (float(low), float(high)),
         None if boxcox is None else estimate(boxcox),
@@ -228,10 +224,6 @@ def derived(name: str, function: Callable[..., Any]) -> IndividualParameter:
             )
     reads = tuple(argument.name for argument in arguments)
     return IndividualParameter(name, Estimate(1.0, fixed=True), function=function, reads=reads)
-
-
-def _is_estimate(value: Any) -> bool:
-    return NUMBER.holds(value) or isinstance(value, Estimate)
 
 
 @dataclass(frozen=True)
@@ -289,11 +281,13 @@ class PopulationModel:
         joint: JointPrior | None = None,
     ) -> None:
         members = several(a(IndividualParameter), "a list of what parameter(...) gives")
+        words = "a residual error of pkpd.models.residual, or one by line"
+        errors = residual.values() if isinstance(residual, Mapping) else [residual]
         check_arguments(
             "PopulationModel",
             structure=(structure, Kind("a structural model", lambda s: hasattr(s, "parameters"))),
             parameters=(parameters, members),
-            residual=(residual, a(ResidualError) | MAPPING),
+            residual=(residual, Kind(words, lambda _: all(map(a(ResidualError).holds, errors)))),
             correlated=(correlated, several(NAMES, 'a list of blocks of names, [("CL", "V")]')),
             lkj=(lkj, Kind("a number above 0", lambda v: NUMBER.holds(v) and v > 0)),
         )
@@ -362,13 +356,18 @@ class PopulationModel:
         Raises
         ------
         PkpdError
-            If a name is not one of the model's.
+            If a name is not one of the model's, or its value is none that it can have.
         """
         known: list[str] = []
+        ends = {p.name: p.ends for p in self.parameters}
+        spreads = [n for line, error in self.residual.items() for n in error.estimates(line)]
+        spreads += [f"{word}_{n}" for n in ends for word in ("omega", "omega_occasion")]
+        ends |= dict.fromkeys(spreads, (0.0, math.inf))
 
         def new(name: str, old: Estimate) -> Estimate:
             known.append(name)
-            return replace(old, value=float(values[name])) if name in values else old
+            own = ends.get(name, (-math.inf, math.inf))
+            return old.starting_at(name, values[name], own) if name in values else old
 
         made = self.with_estimates(new)
         for name in values:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pkpd.arguments import check_arguments, one_of
 from pkpd.fitting.checks.counts import CountCheck
 from pkpd.fitting.checks.leave_one_out import LARGE_K, LeaveOneOut
 from pkpd.fitting.checks.vpc import percentile
@@ -31,6 +32,7 @@ def plot_count_statistic(check: CountCheck, name: str, ax: Axes | None = None) -
     ax
         Axes to draw on.
     """
+    check_arguments("plot_count_statistic", name=(name, one_of(*_LABELS)))
     ax = own_axes(ax, (2.4, 2.2))
     divide = 1.0 if name == "nadir" else 24.0
     observed = np.sort(check.observed[name]) / divide

@@ -397,7 +397,12 @@ def _between_resets(data: Dataset, mine: np.ndarray) -> Iterator[np.ndarray]:
 
 def _zeros(data: Dataset, mine: np.ndarray, value: np.ndarray, log: bool) -> list[str]:
     """Words on measured values that a logarithmic axis does not have."""
-    lost = value[mine & (data.observations.censored == NOT_CENSORED) & (value <= 0)]
+    return undrawn(value[mine & (data.observations.censored == NOT_CENSORED)], log)
+
+
+def undrawn(values: np.ndarray, log: bool) -> list[str]:
+    """Words on numbers that a logarithmic axis does not have."""
+    lost = values[np.isfinite(values) & (values <= 0)]
     if not (log and lost.size):
         return []
     many = "1 value" if lost.size == 1 else f"{lost.size} values"

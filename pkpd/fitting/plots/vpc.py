@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pkpd.fitting.checks.vpc import VPC, VPCPanel
+from pkpd.fitting.plots.data import undrawn
 from pkpd.fitting.plots.style import (
     BLUE,
     GREY,
@@ -41,7 +42,7 @@ def plot_vpc(check: VPC, *, log: bool = False, columns: int = 2) -> Figure:
     check
         From `pkpd.fitting.checks.vpc.vpc`.
     log
-        Logarithmic vertical axes.
+        Logarithmic vertical axes; values of 0 and less are left out, and their number is told.
     columns
         Panels beside each other.
     """
@@ -131,6 +132,8 @@ def plot_vpc_panel(
         ylabel=f"prediction-corrected\n{name}" if check.corrected else name,
         title=panel.stratum or (panel.line if len(check.panels) > 1 else ""),
     )
+    for told in undrawn(panel.y, log):
+        ax.legend(handles=[Line2D([], [], ls="", label=told)], loc="best", handlelength=0)
     calm(ax)
     if check.x_label:
         time_ticks(ax, panel.x)

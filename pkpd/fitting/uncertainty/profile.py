@@ -111,11 +111,7 @@ class _Profile:
         if kind == "effect":
             return side * np.inf
         if kind == "typical":
-            p = self.refit.marginal.likelihood.model[self.name]
-            if p.scale == "logit":
-                return p.bounds[side > 0]
-            if p.scale == "identity":
-                return side * np.inf
+            return self.refit.marginal.likelihood.model[self.name].ends[side > 0]
         return np.inf if side > 0 else 0.0
 
     def at(self, x: float, near: Any) -> tuple[Any, float, float]:
