@@ -40,7 +40,7 @@ from judging.scorecard import (
 )
 from judging.stacking import learn_mixture, mixed_by_fold
 from judging.without_leukaemia import FRIBERG, without_leukaemia
-from plans import PLANS, arguments, problem, variant_of, write_csv
+from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
 from pkpd.evidence.criticism.left_out import predict_folds
 from pkpd.evidence.posterior.learning import emulator_of
@@ -104,7 +104,7 @@ def main() -> None:
     card = scorecard(kept, said)
     parts = scorecard_text(card), remission_text(card), contrasts_text(contrasts), pairs_text(pairs)
     text = "\n\n".join(parts)
-    folder = given.out / f"left_out_{plan.name}"
+    folder = given.out / f"left_out_{file_name(plan, given.variant)}"
     folder.mkdir(exist_ok=True)
     write_csv(folder / "scores.csv", scorecard_rows(card))
     weights = learn_mixture(kept, said).lines()

@@ -107,7 +107,7 @@ def main() -> None:
             flush=True,
         )
         answers += _answers(_draws(prior, z), label, variant)
-    folder = given.out / f"other_seeds_{plan.name}"
+    folder = given.out / f"other_seeds_{file_name(plan, given.variant)}"
     folder.mkdir(exist_ok=True)
     write_csv(folder / "shifts.csv", moves)
     write_csv(folder / "answers.csv", answers)

@@ -30,7 +30,7 @@ from judging.calibration import (
     gather_ranks,
     rank_of_table,
 )
-from plans import PLANS, arguments, problem, variant_of
+from plans import PLANS, arguments, file_name, problem, variant_of
 
 from pkpd.evidence.posterior.learning import emulator_of
 from pkpd.evidence.posterior.stored import evidence_hash, load_posterior
@@ -50,7 +50,7 @@ def begin(full: bool, out: Path, variant: str) -> None:
     plan = PLANS["full" if full else "reduced"]
     prior, likelihood = problem(plan, variant)
     mechanisms = variant_of(variant)
-    posterior = load_posterior(out / f"posterior_{plan.name}.nc")
+    posterior = load_posterior(out / f"posterior_{file_name(plan, variant)}.nc")
     _judged.update(
         emulator=emulator_of(prior, likelihood, plan, out, mechanisms),
         prior=prior,
@@ -78,7 +78,8 @@ def main() -> None:
     plan = PLANS["full" if given.full else "reduced"]
     prior, likelihood = problem(plan, given.variant)
     # tables of another posterior or of other chains are no more of the same
-    written = str(load_posterior(given.out / f"posterior_{plan.name}.nc").record["written"])
+    own = given.out / f"posterior_{file_name(plan, given.variant)}.nc"
+    written = str(load_posterior(own).record["written"])
     key = digits_of(repr((evidence_hash(likelihood), written, SETTINGS, PATIENTS)))
     file = given.out / f"synthetic_tables_{key}.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
@@ -126,7 +127,7 @@ def written_down(found: CalibrationRanks, cpu_s: Sequence[float], out: Path) -> 
     print(verdict)
     ranks.to_csv(out / "synthetic_ranks.csv")
     summary = {
-        "command": f"python fits/evidence/synthetic_tables.py --full --tables {len(ranks)}",
+        "command": " ".join(["python", *sys.argv]),
         "verdict": verdict,
         "ranked_among": DRAWS,
         "cpu_seconds_per_table": round(float(np.median(cpu_s)), 1),
