@@ -46,7 +46,9 @@ class NormalEvidence:
         self.data = dict(data)
         self.studies = tuple(self.data)
         self.terms = tuple(
-            SimpleNamespace(study=s, kind="normal", power=1.0, readings=(), rows=(row(s, y),))
+            SimpleNamespace(
+                study=s, name=s, kind="normal", power=1.0, readings=(), rows=(row(s, y),)
+            )
             for s, y in self.data.items()
         )
         self.switches = Switches()

@@ -159,3 +159,18 @@ def test_counts_at_the_start_are_no_whole_days(tmp_path):
         stats.norm.cdf(np.log(0.824), x, width) - stats.norm.cdf(np.log(0.776), x, width)
     )
     assert day_log_score(np.exp(x), 0.8, count=True) == pytest.approx(np.log(share), rel=1e-3)
+
+
+def test_a_ratio_of_two_arms_is_no_day(rows, tmp_path):
+    """A ratio of 0.85 stood among days of recovery of 24 to 27 as day 0.85."""
+    file = tmp_path / "two.csv"
+    head = HEAD.replace("mark", "mark,other_schedule")
+    other = "cytarabine:100 mg/m2:CI:1-7"
+    file.write_text(f"{head}TWO,aml,{SEVEN},60,anc_recovery_time_ratio,0.85,,,READ,{other}\n")
+    (two,) = load_evidence(file).rows
+    row = row_of(rows, "NEW0", "anc500")
+    alone = average_of_similar(row, rows, np.random.default_rng(1))
+    beside = average_of_similar(row, (*rows, two), np.random.default_rng(1))
+    np.testing.assert_array_equal(beside.values, alone.values)
+    assert beside.studies == alone.studies == 3
+    assert average_of_similar(two, rows, np.random.default_rng(1)) is None

@@ -64,8 +64,11 @@ def average_of_similar(
     Returns
     -------
     Average or None
-        ``None`` where fewer than three studies have printed the endpoint.
+        ``None`` where fewer than three studies have printed the endpoint, and for ratios and
+        differences of two arms.
     """
+    if not _has_number(row):
+        return None
     same = [r for r in others if r.study != row.study and group_of(r) == group_of(row)]
     same = [r for r in same if _is_count(r) == _is_count(row) and _has_number(r)]
     steps: tuple[tuple[str, Callable[[EvidenceRow], bool]], ...] = (
@@ -87,6 +90,8 @@ def _is_count(row: EvidenceRow) -> bool:
 
 
 def _has_number(row: EvidenceRow) -> bool:
+    if row.endpoint.kind in ("ratio", "difference"):  # of two arms: no day
+        return False
     if _is_count(row):
         return row.numerator is not None and bool(row.denominator)
     return row.value is not None and row.value > 0.0
