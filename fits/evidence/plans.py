@@ -110,7 +110,8 @@ def problem(
         )
         for study in whole.studies
     }
-    kept = sorted(about, key=lambda study: -about[study])[:SMALL_STUDIES]
+    own_studies = () if rows is None else load_evidence(rows).studies
+    kept = {*sorted(about, key=lambda study: -about[study])[:SMALL_STUDIES], *own_studies}
     used = tuple(row for row in whole.table if row.study in kept)
     entries = {entry.name: entry for entry in prior.entries}
     cards = leukaemia_cards(variant).parameters

@@ -183,12 +183,12 @@ def main() -> None:
             f"{'  (study learned from)' if row['study_was_learned_from'] else ''}"
         )
     print(f"\n{coverage_table(checks)}")
+    if given.out is not None and found:
+        write_csv(given.out / "rows.csv", found)
     if card is None:
         print("\nno row is of one arm of a study that was not learned from: no scores")
-        if given.out is not None:
-            write_csv(given.out / "rows.csv", found)
         if given.ship is not None:
-            sys.exit("--ship: a default tells its scores, and there are none; give other rows")
+            sys.exit(f"{given.ship} is not written: a posterior ships with scores; name other rows")
         return
     two = [c.row.id for c in checks if not of_one_arm(c.row)]
     contrasts = [c for c in arm_contrasts(drawn) if c.first.study not in posterior.studies]
@@ -201,7 +201,6 @@ def main() -> None:
         text += f"\n{FRIBERG} cannot simulate {len(refused)} rows on counts: {', '.join(refused)}"
     print(f"\nrows of studies that were not learned from:\n{text}")
     if given.out is not None:
-        write_csv(given.out / "rows.csv", found)
         write_csv(given.out / "scores.csv", scorecard_rows(card))
         draw_scores(card, given.out / "scores.svg")
         (given.out / "scores.md").write_text(

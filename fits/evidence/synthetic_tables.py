@@ -127,7 +127,7 @@ def written_down(found: CalibrationRanks, cpu_s: Sequence[float], out: Path) -> 
     print(verdict)
     ranks.to_csv(out / "synthetic_ranks.csv")
     summary = {
-        "command": f"python fits/evidence/synthetic_tables.py --full --tables {len(ranks)}",
+        "command": " ".join(["python", *sys.argv]),
         "verdict": verdict,
         "ranked_among": DRAWS,
         "cpu_seconds_per_table": round(float(np.median(cpu_s)), 1),

@@ -22,7 +22,12 @@ LIMITS = {
     "R/R ALL up to 12 y": (11, 12),
     "untreated AML of children, median 80 months": (1, 18),
     "untreated AML, mostly under 56 y, randomised (143 children)": (18, 56),
+    "Up to 60 years, untreated": (18, 60),
+    "AML 18\u201360 y": (18, 60),
+    "R/R AML, remission of 1-2 y, up to 60 y": (18, 60),
     # no upper limit, or no age at all
+    "AML in first relapse, first remission under 1 year": None,
+    "relapse within 2-5 years": None,
     "untreated AML from 18 years, 7 + 3": None,
     "untreated AML >=60 y": None,
     "over 60 y": None,
@@ -48,10 +53,19 @@ def test_limits_are_read_as_a_reader_would(words):
         ("untreated AML/HR-MDS 18-66 y, median 56", 56.0),
         ("AML, 32 relapsed (median CR1 6 months)", None),
         ("median 30 % blasts", None),
+        ("relapsed AML, median 2 y from diagnosis", None),
     ],
 )
 def test_a_printed_median_goes_before_limits(words, age):
     assert age_of_words(words, 60.0, 16.0) == age
+
+
+@pytest.mark.parametrize(
+    "more", ["median 2 prior regimens", "median 30 % blasts", "median 40 days"]
+)
+def test_a_median_of_something_else_is_no_age(more):
+    found = age_of_words(f"R/R AML 18-70 y, {more}", 58.0, 15.0)
+    assert found == age_of_words("R/R AML 18-70 y", 58.0, 15.0)
 
 
 def test_the_median_halves_the_patients_between_the_limits():

@@ -46,7 +46,9 @@ class NormalEvidence:
         self.data = dict(data)
         self.studies = tuple(self.data)
         self.terms = tuple(
-            SimpleNamespace(study=s, kind="normal", power=1.0, readings=(), rows=(row(s, y),))
+            SimpleNamespace(
+                study=s, name=s, kind="normal", power=1.0, readings=(), rows=(row(s, y),)
+            )
             for s, y in self.data.items()
         )
         self.switches = Switches()
@@ -297,3 +299,8 @@ def test_left_out_predictions_use_the_other_studies(table_file, stand_in, truth)
     again = [replace(s, without=low) if s.study == "B" else s for s in left_out]
     refitted = left_out_checks(posterior, like, make, again, draws=60, repeats=5)
     assert {c.row.id: c.median for c in refitted}["B.cr_rate"] < 0.1
+
+
+def test_no_row_covers_nothing():
+    """Rows of tolerated doses alone have no interval: a division by zero before."""
+    assert coverage_table(()).splitlines()[1:] == [f"{'all':22} {0:5d} {0:7d}    nan"]

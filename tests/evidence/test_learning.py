@@ -1,5 +1,7 @@
 """Learning by simulation, emulator and chains, against weighted draws of the prior and a truth."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.offsets import simulated_names, spread_at
 from pkpd.evidence.likelihood.parameters import ARMS, BETWEEN
 from pkpd.evidence.likelihood.prior import Prior
+from pkpd.evidence.posterior import learning
 from pkpd.evidence.posterior.learning import LearningPlan, learn
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings, sample
@@ -18,6 +21,7 @@ from pkpd.evidence.sampling.chains_checked import ChainLimits, check_chains
 from pkpd.evidence.sampling.emulator import Training, train
 from pkpd.evidence.sampling.points import keep_round, kept_start, near, points_kept
 from pkpd.evidence.sampling.simulations import Simulations, Task, simulate_at
+from pkpd.marrow.variants import FULL
 from pkpd.units import Parameter
 
 
@@ -241,3 +245,16 @@ def test_a_round_that_was_kept_goes_on_as_it_would_have(tmp_path):
     np.testing.assert_array_equal(other.standard_normal(4), following)
     keep_round(tmp_path / "first", points, None, rng)
     assert kept_start(tmp_path / "first", other) is None
+
+
+def test_simulations_of_other_patients_are_kept_in_another_folder(table_file):
+    """What was simulated in patients of one disease was taken for that in those of another."""
+    plan, table = LearningPlan("mine", rounds=(25,), powers=()), load_evidence(table_file())
+
+    def place(**changes):
+        rows = [replace(row, population=replace(row.population, **changes)) for row in table]
+        likelihood = EvidenceLikelihood(replace(table, rows=tuple(rows)))
+        return learning._place("x", prior_of("regrowth"), likelihood, plan, FULL)
+
+    assert place() == place(title="in other words")
+    assert len({place(), place(disease="aml_unfit"), place(least_platelets=50.0)}) == 3

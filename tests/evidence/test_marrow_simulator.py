@@ -134,3 +134,13 @@ def test_courses_tell_what_acts_though_nobody_prints_it(arms):
     given = {key for key in treated if "lenalidomide" in arms[key].schedule.names}
     assert {key for key in arms if other[key]} == given
     assert given != treated
+
+
+def test_patients_without_drugs_are_followed_as_others_are(table_file):
+    """They were simulated for one day: nobody died by day 30."""
+    line = "A,aml_unfit,none,50,day30_mortality,,,,,10,50,READ"
+    (row,) = load_evidence(table_file(line))
+    plan = arms_of([row])
+    what = row.endpoint.alternatives[0].observable
+    died = MarrowSimulator(plan, 64, threads=1)(default_theta())[row.arm].observe(what)
+    assert died.mean() > 0.05

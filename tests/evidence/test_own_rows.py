@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -19,7 +21,7 @@ from pkpd.evidence import (
 )
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.populations import evidence_folder
-from pkpd.evidence.table.table import load_evidence
+from pkpd.evidence.table.table import EvidenceTable, load_evidence
 from pkpd.evidence.updating import own_rows
 from pkpd.evidence.updating.reweight import thetas_of
 
@@ -228,6 +230,9 @@ def test_published_rows_have_lines_that_their_populations_have():
         ("cr_rate", "orr"),
         ("cri_rate", "cr_cri_rate"),
         ("g4_neutropenia", "g34_neutropenia"),
+        ("g4_neutropenia", "g4_cytopenia"),
+        ("g4_thrombocytopenia", "g4_cytopenia"),
+        ("g34_febrile_neutropenia", "febrile_neutropenia"),
         ("day30_mortality", "day60_mortality"),
     ],
 )
@@ -238,3 +243,54 @@ def test_more_patients_of_a_part_than_of_the_whole_are_refused(tmp_path, few, in
     told = rf"row 3, column numerator: 7 of 20 are more than the 4 of {outer} in row 2"
     with pytest.raises(DataError, match=told):
         learn_rows(table(tmp_path, *rows), few, **SIZES)
+
+
+@pytest.mark.parametrize("study", ["LEN+MEC", "OURS"])
+def test_a_study_is_replaced_whatever_its_name_has(tmp_path, few, study):
+    """Names of terms are joined by a plus; those of LEN+MEC were kept beside the new ones."""
+    others = learn_rows(
+        table(tmp_path, of_share(5, 20).replace("OURS", f"{study}.B", 1)), few, **SIZES
+    )
+    mine = table(tmp_path, of_share(5, 20).replace("OURS", study, 1))
+    once = learn_rows(mine, others.posterior, **SIZES).posterior
+    twice = learn_rows(mine, once, **SIZES).posterior
+    added = (f"{study}.B.cr_rate", f"{study}.cr_rate")
+    assert once.terms == twice.terms == (*few.terms, *added)
+    assert once.record["rows"] == twice.record["rows"] == few.record["rows"] + 2
+
+
+def own(folder, line, head=HEAD):
+    (row,) = load_evidence(table(folder, line, head=head))
+    return row
+
+
+def test_counts_and_ratios_are_printed_with_their_figures(tmp_path):
+    """Neutrophils of 0.8 were printed as 1."""
+    line = "OURS,aml,none,40,baseline_anc_median,0.8,,,READ,63,untreated"
+    ends = np.array([0.412, 0.834, 1.27])
+    told = own_rows._beside(own_rows.OwnRow(own(tmp_path, line), 0.8, ends, ends))
+    assert " ".join(told.split()[1:]) == "0.8 0.834 (0.412 to 1.27) 0.834 (0.412 to 1.27)"
+    line = f"OURS,{ARM},40,anc500_recovery_day_median,27.5,,,READ,63,refractory"
+    told = own_rows._beside(own_rows.OwnRow(own(tmp_path, line), 27.5, 30 * ends, 30 * ends))
+    assert " ".join(told.split()[1:]) == "27.5 25 (12 to 38) 25 (12 to 38)"
+
+
+def test_notes_name_enough_patients_and_every_drug(tmp_path, few):
+    row = own(
+        tmp_path,
+        f"{of_share(300, 1025)},carboplatin:300 mg/m2:IV1h:1",
+        f"{HEAD},reinduction",
+    )
+    drug, many = own_rows._notes(few, [row], 256)
+    assert drug.startswith("carboplatin has no number among the parameters that were learned")
+    assert "take patients = 257 or more" in many
+    assert len(own_rows._notes(few, [row], 257)) == 1
+
+
+def test_a_row_that_is_published_already_is_named_with_its_file():
+    published = published_rows()
+    mine = EvidenceTable((replace(published.rows[0], line=7),), "mine.csv")
+    with pytest.raises(DataError, match=r"in row 2 of evidence/outcomes.csv and ") as error:
+        joined(published, mine)
+    assert str(error.value).startswith("mine.csv, row 7, column endpoint: ")
+    assert f"name {published.rows[0].id} in replaces, or give" in str(error.value)

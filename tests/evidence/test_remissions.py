@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from judging.arm_contrasts import arm_contrasts, contrasts_text, newcombe
@@ -110,6 +112,9 @@ def test_contrasts_are_of_randomised_arms_draw_by_draw(tmp_path):
     (other,) = arm_contrasts(RowsPredicted(rows, swapped, swapped, dict.fromkeys(rows, "count")))
     assert not other.right
     assert "wrong sign" in contrasts_text([other])
+    # arms that print ages of their own are one
+    aged = rows | {"L": replace(rows["L"], population=replace(rows["L"].population, age=52.0))}
+    assert len(arm_contrasts(RowsPredicted(aged, values, values, predicted.kinds))) == 1
     # arms that nobody randomised are no contrast
     apart = two_arms(tmp_path, word="in two cohorts")
     assert arm_contrasts(RowsPredicted(apart, values, values, dict.fromkeys(apart, "count"))) == []

@@ -32,6 +32,7 @@ import learn  # noqa: E402 # pyright: ignore[reportMissingImports]
 import left_out  # noqa: E402 # pyright: ignore[reportMissingImports]
 import other_seeds  # noqa: E402 # pyright: ignore[reportMissingImports]
 import plans  # noqa: E402 # pyright: ignore[reportMissingImports]
+import predict_rows  # noqa: E402 # pyright: ignore[reportMissingImports]
 import synthetic_tables  # noqa: E402 # pyright: ignore[reportMissingImports]
 
 SPREADS = {
@@ -53,6 +54,37 @@ def test_a_reduced_run_learns_few_parameters_and_holds_the_rest_at_their_medians
         assert centre[name] == pytest.approx(card.value, rel=1e-9), name
     # median of a half normal with 95 % quantile 0.3: 0.3 * 0.67449 / 1.95996
     assert centre["between.days"] == pytest.approx(0.3 * 0.6744898 / 1.9599640, rel=1e-6)
+
+
+def test_a_reduced_run_keeps_rows_of_ones_own(tmp_path):
+    """Their study is none of those with the most rows, and was left out."""
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "study,population,schedule,n,endpoint,numerator,denominator,mark\n"
+        "OURS,aml_rr,clofarabine:30 mg/m2:IV1h:1-5,20,cr_rate,5,20,READ\n"
+    )
+    _, likelihood = plans.problem(plans.PLANS["reduced"], rows=path)
+    assert likelihood.studies[-1] == "OURS"
+    assert len(likelihood.studies) == plans.SMALL_STUDIES + 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"), [("friberg", "reduced_friberg"), (plans.SHIPPED, "reduced")]
+)
+def test_tables_are_made_by_the_posterior_of_their_structure(tmp_path, monkeypatch, variant, name):
+    read = []
+
+    def load(path):
+        read.append(path)
+        raise PkpdError("that will do")
+
+    monkeypatch.setattr(synthetic_tables, "load_posterior", load)
+    with pytest.raises(PkpdError, match="that will do"):
+        synthetic_tables.begin(False, tmp_path, variant)
+    monkeypatch.setattr(sys, "argv", ["x", "--variant", variant, "--out", str(tmp_path)])
+    with pytest.raises(PkpdError, match="that will do"):
+        synthetic_tables.main()
+    assert read == [tmp_path / f"posterior_{name}.nc"] * 2
 
 
 DESIGN = schedule_or_dose.design_of(load_trial("nct01681537_len_mec"))
@@ -312,5 +344,18 @@ def test_rows_of_learned_studies_alone_are_written_and_ship_no_scores(tmp_path, 
     predict_rows.main()
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
     monkeypatch.setattr(sys, "argv", [*words, "--ship", str(tmp_path / "default.nc")])
-    with pytest.raises(SystemExit, match="--ship: a default tells its scores, and there are none"):
+    with pytest.raises(SystemExit, match="is not written: a posterior ships with scores"):
         predict_rows.main()
+
+
+def test_a_posterior_that_cannot_be_scored_is_not_shipped_in_silence(tmp_path, monkeypatch):
+    path, ship = tmp_path / "own.csv", tmp_path / "posterior.nc"
+    path.write_text(
+        "study,population,schedule,other_schedule,n,endpoint,value,mark\n"
+        "OURS,solid,clofarabine:2 mg/m2:IV1h:1-5,clofarabine:4 mg/m2:IV1h:1-5,6,mtd_mgm2,2,READ\n"
+    )
+    words = ["x", str(path), "--draws", "2", "--out", str(tmp_path), "--ship", str(ship)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="is not written: a posterior ships with scores"):
+        predict_rows.main()
+    assert not ship.exists()

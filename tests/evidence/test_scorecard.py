@@ -16,6 +16,7 @@ from judging.scorecard import (
     crps,
     day_log_score,
     paired,
+    regressions,
     score_row,
     scorecard,
     scorecard_rows,
@@ -23,6 +24,7 @@ from judging.scorecard import (
 )
 from scipy import stats
 
+from pkpd.evidence.likelihood.use import terms_of
 from pkpd.evidence.table.table import load_evidence
 
 HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark\n"
@@ -135,3 +137,40 @@ def test_what_an_average_cannot_predict_is_named(rows):
     said = {r.id: Predicted(np.full(9, 0.5), -1.0) for r in few}
     card = scorecard(few, {MODEL: said, AVERAGE: averages(few, few)})
     assert f"{AVERAGE} cannot predict 4 rows: " in scorecard_text(card)
+
+
+def test_counts_at_the_start_are_no_whole_days(tmp_path):
+    """Neutrophils of 0.9 were predicted as 0 or 1, and scored as any from 0.4 to 1.4."""
+    lines = [HEAD]
+    for i in range(8):
+        lines.append(f"S{i},aml,none,60,baseline_anc_median,{0.8 + 0.02 * i:.2f},,,READ\n")
+    file = tmp_path / "rows.csv"
+    file.write_text("".join(lines))
+    table = load_evidence(file).rows
+    found = averages(table[:1], table)[table[0].id]
+    assert np.median(found.values) == pytest.approx(0.87, abs=0.05)
+    assert found.log_score < np.log(0.5)
+    said = regressions(table[:1], terms_of(load_evidence(file)))[table[0].id]
+    assert np.unique(said.values).size > 100
+    x = np.log(np.linspace(0.7, 1.1, 400))
+    width = 0.9 * x.std() * 400**-0.2
+    # 0.80 stands for 0.776 to 0.824
+    share = np.mean(
+        stats.norm.cdf(np.log(0.824), x, width) - stats.norm.cdf(np.log(0.776), x, width)
+    )
+    assert day_log_score(np.exp(x), 0.8, count=True) == pytest.approx(np.log(share), rel=1e-3)
+
+
+def test_a_ratio_of_two_arms_is_no_day(rows, tmp_path):
+    """A ratio of 0.85 stood among days of recovery of 24 to 27 as day 0.85."""
+    file = tmp_path / "two.csv"
+    head = HEAD.replace("mark", "mark,other_schedule")
+    other = "cytarabine:100 mg/m2:CI:1-7"
+    file.write_text(f"{head}TWO,aml,{SEVEN},60,anc_recovery_time_ratio,0.85,,,READ,{other}\n")
+    (two,) = load_evidence(file).rows
+    row = row_of(rows, "NEW0", "anc500")
+    alone = average_of_similar(row, rows, np.random.default_rng(1))
+    beside = average_of_similar(row, (*rows, two), np.random.default_rng(1))
+    np.testing.assert_array_equal(beside.values, alone.values)
+    assert beside.studies == alone.studies == 3
+    assert average_of_similar(two, rows, np.random.default_rng(1)) is None

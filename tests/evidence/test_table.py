@@ -95,6 +95,20 @@ def row(**changes):
             "row 2, column endpoint: cr_rate is a response of leukaemia, and patients of nhl",
         ),
         (
+            {"endpoint": "dlt_delayed_recovery_d120"},
+            "row 2, column endpoint: dlt_delayed_recovery_d120 asks for day 120, and 84 days are",
+        ),
+        ({"value": "0.9", "denominator": ""}, "row 2, column value: 0.9 is not 120/200 = 0.600"),
+        ({"lower": "0.5"}, "row 2, column limits: lower, upper and limits stand together"),
+        ({"schedule": "cytarabine:100 mg/m2:CI12h:1-7"}, '"CI12h" lasts the day; .*"IV12h"'),
+        ({"schedule": "cytarabine:20 mg:SC2h:1-7"}, '"SC2h" is no infusion; .*write "SC"'),
+        ({"schedule": "cytarabine:100 units/kg:IV:1-7"}, '"100 units/kg" goes by weight'),
+        ({"schedule": "clofarabine:20x3|30 mg/m2:IV1h:1-5"}, "has no patients at a level"),
+        (
+            {"schedule": "cytarabine:10x6|20x3 mg:SC:1-5;clofarabine:20x3|30x6 mg/m2:IV1h:1-5"},
+            "its drugs have different patients at their dose levels",
+        ),
+        (
             {"population": "aml_first_remission"},
             "row 2, column endpoint: cr_rate is a response.*start without blasts",
         ),
@@ -124,6 +138,15 @@ def test_cycles_of_a_small_dose_are_a_row(table_file):
     (change,) = made.schedule.regimen.courses[0].modifications
     assert change.levels_mg == ()
     assert made.schedule.horizon_days == 4 * 28
+
+
+def test_a_cycle_ends_after_its_doses(table_file):
+    header = "study,population,schedule,n,endpoint,numerator,denominator,mark,cycles,cycle_days"
+    line = "A,mds_low_risk,lenalidomide:10 mg:PO:1-28,40,g34_neutropenia,9,40,READ,4,21"
+    with pytest.raises(
+        DataError, match="row 2, column cycle_days: it is 21, and the last dose is on"
+    ):
+        load_evidence(table_file(line, header=header))
 
 
 def test_repeated_row_is_refused(table_file):
@@ -184,6 +207,63 @@ def test_dose_levels_are_split_by_patients():
     assert {part.drugs[1].amount for _, part in parts} == {5}
 
 
+def test_patients_of_the_levels_stand_for_all_drugs():
+    text = "clofarabine:20|30 mg/m2:IV1h:1-5;cytarabine:100x3|200x6 mg/m2:IV:1-5"
+    shares = [share for share, _ in parse_schedule(text).at_levels()]
+    assert shares == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_every_name_of_a_drug_is_that_of_its_card(table_file):
+    schedule = "Ara-C:100 mg/m2:CI:1-7;G-CSF:300 ug:SC:8-20;CPX 351:100 units/m2:IV:1"
+    rows = load_evidence(table_file(row(schedule=schedule)))
+    assert rows.rows[0].drugs == {"cytarabine", "filgrastim", "cpx_351"}
+    assert how_used(rows)[0].kind == "beta-binomial"
+
+
+TWO_ARMS = "study,population,schedule,n,endpoint,value,lower,upper,limits,mark,other_schedule"
+
+
+def two_arms(value="0.8", lower="", upper="", limits="", other="cytarabine:50 mg/m2:CI:1-7"):
+    first = "A,aml,cytarabine:100 mg/m2:CI:1-7,40,anc_recovery_time_ratio"
+    return f"{first},{value},{lower},{upper},{limits},READ,{other}"
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"value": ""}, "row 2, column value: it is empty"),
+        ({"value": "-2"}, "row 2, column value: -2 is no ratio of days; allowed: above 0"),
+        ({"lower": "0", "upper": "2", "limits": "ci95"}, "column lower: 0 is no ratio of days"),
+    ],
+)
+def test_a_ratio_that_cannot_be_is_refused(table_file, cells, message):
+    with pytest.raises(DataError, match=message):
+        load_evidence(table_file(two_arms(**cells), header=TWO_ARMS))
+
+
+def test_one_arm_may_be_compared_with_several(table_file):
+    others = [f"cytarabine:{dose} mg/m2:CI:1-7" for dose in (50, 20, 50)]
+    lines = [two_arms(other=other) for other in others]
+    assert len(load_evidence(table_file(*lines[:2], header=TWO_ARMS))) == 2
+    with pytest.raises(DataError, match=r"row 4, column endpoint: A has .* in row 2 too; keep one"):
+        load_evidence(table_file(*lines, header=TWO_ARMS))
+
+
+def test_no_two_rows_have_one_id(table_file):
+    names = enumerate(("A.cr_rate.2", "", ""), 200)
+    lines = [f"{name},{row(n=str(n), denominator=str(n))}" for n, name in names]
+    header = f"id,{table_file().read_text().splitlines()[0]}"
+    ids = [one.id for one in load_evidence(table_file(*lines, header=header))]
+    assert ids == ["A.cr_rate.2", "A.cr_rate", "A.cr_rate.3"]
+
+
+def test_drugs_of_all_courses_are_asked(table_file):
+    second = "daunorubicin:50 mg/m2:IV:1-3"
+    table = load_evidence(table_file(two_courses(second), header=TWO_COURSES))
+    (use,) = how_used(table, Switches(drugs=frozenset({"cytarabine"})))
+    assert (use.kind, use.why) == ("", "daunorubicin: not simulated in this marrow")
+
+
 TWO_COURSES = (
     "study,population,schedule,n,endpoint,numerator,denominator,mark,reinduction,reinduction_day,"
     "cycles"
@@ -207,6 +287,7 @@ def test_arm_with_a_second_course_is_an_arm_of_its_own(table_file):
     ("cells", "message"),
     [
         ({"reinduction": "", "day": "30"}, "column reinduction_day: no reinduction is given"),
+        ({"day": "0"}, "column reinduction_day: day 0 is not after the last dose on day 7"),
         ({"day": "7"}, "column reinduction_day: day 7 is not after the last dose on day 7"),
         ({"cycles": "4"}, "column reinduction: the row has 4 cycles"),
         ({"reinduction": "cytarabine:1|2 mg/m2:CI:1-5"}, "reinduction: it has several dose levels"),

@@ -102,8 +102,9 @@ def alike(first: EvidenceRow, second: EvidenceRow) -> bool:
     """Whether two rows are of arms of one study that differ in their doses alone."""
     same = all(
         getattr(first, name) == getattr(second, name)
-        for name in ("study", "endpoint", "population", "treatment_line")
+        for name in ("study", "endpoint", "treatment_line")
     )
+    same = same and first.population.name == second.population.name  # arms may print their ages
     return same and first.simulated != second.simulated
 
 

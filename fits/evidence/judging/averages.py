@@ -16,6 +16,7 @@ from scipy.special import betaln, expit, gammaln, logit, ndtr
 
 from judging.baselines import group_of
 from pkpd.arrays import Floats
+from pkpd.evidence.likelihood.terms import cell
 from pkpd.evidence.table.table import EvidenceRow
 
 FEWEST_STUDIES = 3
@@ -63,8 +64,11 @@ def average_of_similar(
     Returns
     -------
     Average or None
-        ``None`` where fewer than three studies have printed the endpoint.
+        ``None`` where fewer than three studies have printed the endpoint, and for ratios and
+        differences of two arms.
     """
+    if not _has_number(row):
+        return None
     same = [r for r in others if r.study != row.study and group_of(r) == group_of(row)]
     same = [r for r in same if _is_count(r) == _is_count(row) and _has_number(r)]
     steps: tuple[tuple[str, Callable[[EvidenceRow], bool]], ...] = (
@@ -86,6 +90,8 @@ def _is_count(row: EvidenceRow) -> bool:
 
 
 def _has_number(row: EvidenceRow) -> bool:
+    if row.endpoint.kind in ("ratio", "difference"):  # of two arms: no day
+        return False
     if _is_count(row):
         return row.numerator is not None and bool(row.denominator)
     return row.value is not None and row.value > 0.0
@@ -135,9 +141,9 @@ def _day(
     weights = _weights(each.sum(axis=0) + prior)
     sd = np.sqrt(spread**2 + _MEDIAN_OF_NORMAL * _BETWEEN_PATIENTS**2 / (row.n or 10))
     value = row.value or 1.0
-    top, bottom = np.log(value + 0.5), np.log(max(value - 0.5, 0.3))
+    bottom, top = cell(value, row.endpoint.at_start)
     own = ndtr((top - centre) / sd) - ndtr((bottom - centre) / sd)
     score = float(np.log(max(weights @ own, 1e-300)))
     chosen = rng.choice(weights.size, DRAWS, p=weights)
-    drawn = centre[chosen] + sd[chosen] * rng.standard_normal(DRAWS)
-    return np.round(np.exp(drawn)), score
+    drawn = np.exp(centre[chosen] + sd[chosen] * rng.standard_normal(DRAWS))
+    return drawn if row.endpoint.at_start else np.round(drawn), score

@@ -22,7 +22,7 @@ from judging.baselines import DRAWS as REGRESSION_DRAWS
 from judging.baselines import DoseRegression, fit_doses
 from pkpd.arrays import Floats
 from pkpd.evidence.criticism.row_predictions import observed_number
-from pkpd.evidence.likelihood.terms import Term
+from pkpd.evidence.likelihood.terms import Term, cell
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.table.table import EvidenceRow
 
@@ -121,20 +121,20 @@ def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
     )  # fmt: skip
 
 
-def day_log_score(values: Floats, printed: float) -> float:
-    """Log probability of a printed day, predicted days smoothed by a normal kernel of logs."""
+def day_log_score(values: Floats, printed: float, count: bool = False) -> float:
+    """Log probability of a printed day (or count), smoothed by a normal kernel of logs."""
     x = np.log(np.maximum(values[np.isfinite(values)], 0.3))
     width = max(0.9 * float(x.std()) * x.size**-0.2, 0.03)
-    top, bottom = np.log(printed + 0.5), np.log(max(printed - 0.5, 0.3))
-    cell = (ndtr((top - x) / width) - ndtr((bottom - x) / width)).mean()
-    return float(np.log(max(float(cell), 1e-300)))
+    bottom, top = cell(printed, count)
+    share = (ndtr((top - x) / width) - ndtr((bottom - x) / width)).mean()
+    return float(np.log(max(float(share), 1e-300)))
 
 
 def predicted_row(row: EvidenceRow, values: Floats, chances: Floats) -> Predicted:
     """Gather what draws say of a row: numbers, and for counts the probabilities drawn."""
     if chances.size:
         return Predicted(values, count_log_score(chances, row.numerator or 0, row.denominator or 1))
-    return Predicted(values, day_log_score(values, row.value or 1.0))
+    return Predicted(values, day_log_score(values, row.value or 1.0, row.endpoint.at_start))
 
 
 def averages(
@@ -165,8 +165,9 @@ def _regression(model: DoseRegression, row: EvidenceRow, rng: np.random.Generato
         values = rng.binomial(n, share) / n
         return Predicted(values, count_log_score(share, k, n))
     error = model.spread * np.sqrt(1.57 / (row.n or 10))
-    values = np.round(np.exp(eta + error * rng.standard_normal(REGRESSION_DRAWS)))
-    return Predicted(values, day_log_score(values, row.value or 1.0))
+    values = np.exp(eta + error * rng.standard_normal(REGRESSION_DRAWS))
+    values = values if row.endpoint.at_start else np.round(values)
+    return Predicted(values, day_log_score(values, row.value or 1.0, row.endpoint.at_start))
 
 
 def count_log_score(share: Floats, events: int, patients: int) -> float:

@@ -153,8 +153,8 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Share inside."""
-        return self.inside / self.rows
+        """Share inside; NaN without rows."""
+        return self.inside / self.rows if self.rows else float("nan")
 
 
 def coverage(checks: Iterable[RowCheck]) -> tuple[Coverage, ...]:

@@ -1,7 +1,7 @@
 """The priors as a PyMC model, to be looked at with its tools.
 
 The only module of this package that knows PyMC. The likelihood is not in the model: it is a
-simulation, and its sampler is `pkpd.evidence.sampling.smc`.
+simulation, and its sampler is `pkpd.evidence.sampling.chains`.
 """
 
 from __future__ import annotations

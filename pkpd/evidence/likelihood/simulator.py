@@ -125,9 +125,7 @@ def arm_of(arm: ArmToSimulate, schedule: Schedule, name: str) -> Arm:
     """Arm of the marrow model, for one dose level of a schedule."""
     population = arm.population
     regimen = regimen_of(schedule, arm.cycles, arm.cycle_days, population.disease)
-    if regimen is None:
-        horizon = arm.cycles * arm.cycle_days if arm.cycles > 1 else 1
-    elif arm.cycles > 1:
+    if arm.cycles > 1:
         horizon = arm.cycles * arm.cycle_days
     else:
         horizon = max(HORIZON_DAYS, schedule.last_day + 28)

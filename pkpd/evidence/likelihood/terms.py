@@ -54,6 +54,14 @@ class Term:
         return self.rows[0].study
 
     @cached_property
+    def name(self) -> str:
+        """Ids of the rows, each with its study first, joined by ``+``."""
+        return "+".join(
+            row.id if row.id.startswith(f"{row.study}.") else f"{row.study}.{row.id}"
+            for row in self.rows
+        )
+
+    @cached_property
     def family(self) -> tuple[str, ...]:
         """Terms of a study with the same family share one unknown reading."""
         if len(self.readings) == 1:

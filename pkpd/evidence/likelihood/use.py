@@ -93,9 +93,7 @@ def use_of(row: EvidenceRow, switches: Switches) -> RowUse:
         return RowUse(row, "", 0.0, row.unused)
     if endpoint.kind == "context":
         return RowUse(row, "", 0.0, endpoint.why_context)
-    drugs = row.schedule.names | (row.other_schedule.names if row.other_schedule else frozenset())
-    unknown = sorted(drugs - switches.drugs)
-    if unknown and not endpoint.at_start:
+    if unknown := sorted(row.drugs - switches.drugs):
         return RowUse(row, "", 0.0, f"{', '.join(unknown)}: not simulated in this marrow")
     if endpoint.at_start and not switches.baseline:
         return RowUse(row, "", 0.0, "counts at start are switched off")
@@ -216,5 +214,4 @@ def _joint_term(group: list[RowUse]) -> Term:
 
 
 def _reading(alternative: Alternative, observables: tuple[Observable, ...]) -> Reading:
-
     return Reading(log(alternative.probability), alternative.name, observables)

@@ -373,9 +373,11 @@ def _place(
     variant: Variant,
 ) -> Path:
     """Where the simulations of a run are kept: a folder named by all that they depend on."""
+    people = {key: arm.population for key, arm in likelihood.arms.items()}
+    who = {k: (p.disease, p.least_neutrophils, p.least_platelets) for k, p in people.items()}
     label = digits_of(
         json.dumps([evidence_hash(likelihood), prior.names, prior.fixed, repr(prior.entries),
-                    asdict(variant), plan.patients, plan.steps_per_day])
+                    asdict(variant), plan.patients, plan.steps_per_day, who])
     )  # fmt: skip
     return Path(folder) / f"simulations_{label}"
 
@@ -416,7 +418,7 @@ def posterior_of(
         by_study=by_study,
         by_term=by_term,
         studies=likelihood.studies,
-        terms=tuple("+".join(row.id for row in term.rows) for term in likelihood.terms),
+        terms=tuple(term.name for term in likelihood.terms),
         fixed=prior.fixed,
         problems=problems,
         record=record,

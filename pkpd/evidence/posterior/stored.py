@@ -42,7 +42,8 @@ class EvidencePosterior:
     by_term : float[R, N, T]
         Log predictive probability of each term for a new study.
     studies, terms
-        Their names; a term is named by the ids of its rows, joined by ``+``.
+        Their names; a term is named by the ids of its rows, each with its
+        study first, joined by ``+``.
     fixed
         Parameters that were not learned.
     problems

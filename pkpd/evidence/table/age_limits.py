@@ -12,11 +12,15 @@ import re
 from pkpd.evidence.table.rows import EvidenceRow
 
 _YEARS = r"\s*(?:y|yr|years)\b"
-_STATED = re.compile(rf"\b(?:median|mean)\s+(?:age\s+)?(\d+(?:\.\d+)?){_YEARS}")
-_BETWEEN = re.compile(rf"\b(\d+)\s*(?:-|to)\s*(\d+){_YEARS}(?:,?\s*\(?median\s+(\d+(?:\.\d+)?)\b)?")
-_BELOW = re.compile(rf"\b(?:under|below|younger than|up to|at most)\s+(\d+){_YEARS}")
-_YOUNGER = re.compile(r"\b(?:younger adults|young and middle-aged)\b")
-_CHILDREN = re.compile(r"\bof children\b")
+_AGE = r"(\d\d+(?:\.\d+)?)"  # of fewer than ten years are remissions and intervals told
+_STATED = re.compile(rf"(?i)\b(?:median|mean)\s+(?:age\s+)?{_AGE}{_YEARS}")
+_BETWEEN = re.compile(
+    rf"(?i)\b(\d+)\s*(?:[-\u2013]|to)\s*(\d\d+){_YEARS}"
+    rf"(?:,?\s*\(?median\s+{_AGE}(?=\s*(?:[),;(]|$|y)))?"
+)
+_BELOW = re.compile(rf"(?i)\b(?:under|below|younger than|up to|at most)\s+(\d\d+){_YEARS}")
+_YOUNGER = re.compile(r"(?i)\b(?:younger adults|young and middle-aged)\b")
+_CHILDREN = re.compile(r"(?i)\bof children\b")
 YOUNGER_ADULTS = 60.0
 """Oldest of "younger adults" with AML, years: the limit of most trials in them."""
 YOUNGEST_ADULT = 18.0

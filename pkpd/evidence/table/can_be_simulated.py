@@ -7,7 +7,6 @@ diseases without blasts in the marrow. Rows that say why they are not used may h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import isinf
 from typing import NoReturn, Protocol
 
@@ -71,9 +70,8 @@ def horizon_of(row: EvidenceRow) -> int:
 
 
 def _check_drug(entry: DrugDoses, column: str, refuse: Refuse) -> None:
-    known = drug_names()
-    name = next((known[n] for n in _spellings(entry.drug) if n in known), None)
-    if name is None:
+    name, known = entry.drug, drug_names()
+    if name not in known:
         refuse(
             column,
             f"there is no card of a drug {entry.drug!r}{nearest_of(entry.drug, known)}",
@@ -97,11 +95,6 @@ def _check_drug(entry: DrugDoses, column: str, refuse: Refuse) -> None:
             refuse(column, what, remedy="correct number or unit")
 
 
-def _spellings(drug: str) -> Iterator[str]:
-    folded = drug.casefold()
-    yield from (folded, folded.replace("_", " "), folded.replace("_", "-"))
-
-
 def _check_days(row: EvidenceRow, refuse: Refuse) -> None:
     horizon, endpoint = horizon_of(row), row.endpoint
     kinds = {a.observable.kind for a in endpoint.alternatives}
@@ -114,14 +107,13 @@ def _check_days(row: EvidenceRow, refuse: Refuse) -> None:
                     f"day {day:g} is outside of what is simulated",
                     f"0 to {horizon}, the days that this schedule is followed for",
                 )
-    for alternative in endpoint.alternatives:
-        day = alternative.observable.day
-        if not isinf(day) and len(endpoint.alternatives) == 1 and day > horizon:
-            refuse(
-                "endpoint",
-                f"{endpoint.name} asks for day {day:g}, and {horizon} days are simulated",
-                f"a day up to {horizon}",
-            )
+    day = min(a.observable.day for a in endpoint.alternatives)
+    if not isinf(day) and day > horizon:
+        refuse(
+            "endpoint",
+            f"{endpoint.name} asks for day {day:g}, and {horizon} days are simulated",
+            f"a day up to {horizon}",
+        )
 
 
 def _check_blasts(row: EvidenceRow, refuse: Refuse) -> None:

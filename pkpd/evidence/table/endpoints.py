@@ -286,8 +286,9 @@ _PART_OF = {
     "crp_rate": ("cr_cri_rate", "orr"),
     "cr_cri_rate": ("orr",),
     "pr_cr_rate": ("orr",),
-    "g4_neutropenia": ("g34_neutropenia",),
-    "g4_thrombocytopenia": ("g34_thrombocytopenia",),
+    "g4_neutropenia": ("g34_neutropenia", "g4_cytopenia"),
+    "g4_thrombocytopenia": ("g34_thrombocytopenia", "g4_cytopenia"),
+    "g34_febrile_neutropenia": ("febrile_neutropenia",),
 }
 """Counts of patients -> counts that contain every one of them."""
 

@@ -16,7 +16,7 @@ from pkpd.errors import DataError
 from pkpd.evidence.table.age_limits import told_age
 from pkpd.evidence.table.populations import Population, evidence_folder, load_populations
 from pkpd.evidence.table.rows import EvidenceRow
-from pkpd.evidence.table.table import EvidenceTable, load_evidence
+from pkpd.evidence.table.table import EvidenceTable, free_name, load_evidence
 
 LEARNING_FILES = ("outcomes.csv", "new_outcomes.csv")
 """Tables of the product that are learned from, the first replaced by rows of the second."""
@@ -69,14 +69,11 @@ def joined(first: EvidenceTable, second: EvidenceTable) -> EvidenceTable:
             replaced.add(name)
     taken, rows = known - replaced, []
     for row in second:
-        name, times = row.id, 1
-        while name in taken:
-            times += 1
-            name = f"{row.id}.{times}"
+        name = free_name(row.id, taken)
         taken.add(name)
         rows.append(replace(row, id=name))
     kept = replace(first, rows=tuple(row for row in first if row.id not in replaced))
-    return kept.with_rows(rows)
+    return kept.with_rows(rows, second.file)
 
 
 def refined(table: EvidenceTable) -> EvidenceTable:

@@ -105,6 +105,14 @@ class EvidenceRow:
         return Schedule("none", ()) if self.endpoint.at_start else self.schedule
 
     @property
+    def drugs(self) -> frozenset[str]:
+        """Drugs of all courses and arms that are simulated."""
+        all_of = (self.simulated, self.other_schedule, self.reinduction)
+        return frozenset() if self.endpoint.at_start else frozenset().union(
+            *(schedule.names for schedule in all_of if schedule is not None)
+        )  # fmt: skip
+
+    @property
     def other_arm(self) -> str | None:
         """Key of the arm of `other_schedule`."""
         if self.other_schedule is None:

@@ -4,7 +4,8 @@
 route (with the hours of an infusion) and protocol days, first day 1; ``30 mg flat`` says that a
 drug usually given by m2 was not. ``;`` or ``+`` joins drugs.
 ``5|10|20 mg/m2`` says that patients of one row had different doses (dose finding), in equal shares;
-``1x3|2x3|4x6|3x18 mg`` gives the patients of each level. ``none`` is no drug.
+``1x3|2x3|4x6|3x18 mg`` gives the patients of each level, the
+same for all drugs. ``none`` is no drug.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 
+from pkpd.cards.drug_cards import drug_names
 from pkpd.errors import DataError, PkpdError
 from pkpd.schedule import parse_days
 
@@ -34,7 +36,8 @@ class DrugDoses:
     Attributes
     ----------
     drug
-        Name in lower case, with underscores for spaces and hyphens.
+        Name of its card, by whichever name it was written; without a card as written, in lower
+        case, with underscores for spaces and hyphens.
     levels
         Amount of one dose, of each dose level of the patients in the row.
     shares
@@ -140,6 +143,11 @@ def parse_schedule(text: str) -> Schedule:
     counts = {len(entry.levels) for entry in drugs} - {1}
     if len(counts) > 1:
         raise _unreadable(text, "its drugs have different numbers of dose levels", None)
+    stated = {entry.shares for entry in drugs if len(set(entry.shares)) > 1}
+    if len(stated) > 1:
+        raise _unreadable(text, "its drugs have different patients at their dose levels", None)
+    for shares in stated:
+        drugs = tuple(replace(e, shares=shares) if len(e.levels) > 1 else e for e in drugs)
     return Schedule(text, drugs)
 
 
@@ -154,15 +162,24 @@ def _drug(part: str, text: str) -> DrugDoses:
         raise _unreadable(text, f'"{route}" is no route', "write IV, IV2h, IV30min, SC, PO or CI")
     hours = float(match[2]) / (60.0 if match[3] == "min" else 1.0) if match[2] else 0.0
     if match[1] == "CI":
+        if hours not in (0.0, 24.0):
+            raise _unreadable(text, f'"{route}" lasts the day', f'write "IV{match[2]}{match[3]}"')
         hours = 24.0
+    elif hours and match[1] != "IV":
+        raise _unreadable(text, f'"{route}" is no infusion', f'write "{match[1]}"')
     try:
         numbers, cycle = parse_days(days)
     except PkpdError as error:
         raise _unreadable(text, f'days "{days}" ({error})', None) from error
     if cycle is not None:
         raise _unreadable(text, f'days "{days}" name a cycle', "put it in cycle_days")
-    plain = re.sub(r"[ -]", "_", name.lower())
-    return DrugDoses(plain, levels, shares, unit, times, match[1], hours, numbers, flat)
+    return DrugDoses(_card_of(name), levels, shares, unit, times, match[1], hours, numbers, flat)
+
+
+def _card_of(name: str) -> str:
+    plain, known = re.sub(r"[ -]", "_", name.casefold()), drug_names()
+    spelt = (plain.replace("_", mark) for mark in "_ -")
+    return next((known[one] for one in spelt if one in known), plain)
 
 
 def _amount(amount: str, text: str) -> tuple[tuple[float, ...], tuple[float, ...], str, int, bool]:
@@ -181,11 +198,15 @@ def _amount(amount: str, text: str) -> tuple[tuple[float, ...], tuple[float, ...
             weights.append(float(patients) if patients else 1.0)
         except ValueError as error:
             raise _unreadable(text, f'"{number}" is no number', None) from error
+    if 0 < match["numbers"].count("x") < len(levels):
+        raise _unreadable(text, f'"{amount}" has no patients at a level', 'write "1x3|2x6 mg"')
     if min(levels) <= 0 or min(weights) <= 0:
         raise _unreadable(text, f'"{amount}" is not above 0', None)
     factor = _MASS_MG[match["mass"]]
     size = _SIZES[match["size"] or ""]
     unit = ("units" if match["mass"] == "units" else "mg") + size
+    if unit == "units/kg":
+        raise _unreadable(text, f'"{amount}" goes by weight', "write units or units/m2")
     total = sum(weights)
     return (
         tuple(level * factor for level in levels),

@@ -7,10 +7,11 @@ README beside it. Reading is strict, since a misread row would move every predic
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -91,10 +92,11 @@ class EvidenceTable:
         left_out = set(studies)
         return replace(self, rows=tuple(row for row in self.rows if row.study not in left_out))
 
-    def with_rows(self, rows: Iterable[EvidenceRow]) -> EvidenceTable:
-        """Add rows; a row that is in the table already is refused."""
+    def with_rows(self, rows: Iterable[EvidenceRow], file: str = "") -> EvidenceTable:
+        """Add rows of a file; a row that is in the table already is refused."""
+        own = self.file or "evidence"
         table = replace(self, rows=(*self.rows, *rows))
-        _refuse_repeats(table.rows, self.file or "evidence")
+        _refuse_repeats(table.rows[len(self.rows) :], file or own, self.rows, own)
         return table
 
 
@@ -254,6 +256,7 @@ def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
     cycle_days = cell.count("cycle_days")
     if cycles == 0 or cycle_days == 0:
         cell.refuse("cycles" if cycles == 0 else "cycle_days", "it is 0", "1 or more")
+    again_on = cell.count("reinduction_day")
     row = EvidenceRow(
         line=cell.line,
         id=cell.text("id"),
@@ -280,12 +283,15 @@ def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
         assumed=cell.text("assumed"),
         unused=cell.text("unused"),
         reinduction=cell.schedule("reinduction") if cell.text("reinduction") else None,
-        reinduction_day=cell.count("reinduction_day") or REINDUCTION_DAY,
+        reinduction_day=REINDUCTION_DAY if again_on is None else again_on,
         age_median=cell.number("age_median"),
         treatment_line=cell.one_of("line", (*LINES, ""), ""),
         creatinine_limit=cell.text("creatinine_limit"),
         replaces=tuple(filter(None, map(str.strip, cell.text("replaces").split(";")))),
     )
+    if row.cycles > 1 and row.schedule.last_day > row.cycle_days and not row.unused:
+        told = f"it is {row.cycle_days}, and the last dose is on day {row.schedule.last_day}"
+        cell.refuse("cycle_days", told, f"{row.schedule.last_day} or more")
     _check_age(row, cell)
     _check_reinduction(row, cell)
     _check_numbers(row, cell)
@@ -322,7 +328,7 @@ def _check_numbers(row: EvidenceRow, cell: _Cells) -> None:
         number = getattr(row, column)
         if row.endpoint.proportion and number is not None and not 0 <= number <= 1:
             cell.refuse(column, f"{number:g} is no fraction", "0 to 1", "write 0.32 for 32 %")
-    k, n = row.numerator, row.denominator
+    k, n = row.numerator, row.denominator if row.denominator is not None else row.n
     if k is not None and n is not None and k > n:
         cell.refuse("numerator", f"{k} of {n} patients", "at most the denominator")
     share_printed = row.value is not None and row.endpoint.proportion
@@ -337,8 +343,13 @@ def _check_numbers(row: EvidenceRow, cell: _Cells) -> None:
             cell.refuse("value", f"{row.value:g} is outside {row.lower:g} to {row.upper:g}")
         if row.limits not in LIMITS:
             cell.refuse("limits", "it does not say what lower and upper are", ", ".join(LIMITS))
-    elif row.limits:
-        cell.refuse("limits", f"{row.limits!r} without lower and upper")
+    elif row.limits or (row.lower, row.upper) != (None, None):
+        cell.refuse("limits", "lower, upper and limits stand together", ", ".join(LIMITS))
+    if row.endpoint.kind == "ratio":
+        for column in ("value", "lower"):
+            number = getattr(row, column)
+            if number is not None and number <= 0:
+                cell.refuse(column, f"{number:g} is no ratio of days", "above 0")
     if row.n == 0:
         cell.refuse("n", "it is 0", "1 or more, or empty")
 
@@ -378,7 +389,7 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
                 )
         if numerator is not None and numerator > denominator:
             cell.refuse("numerator", f"{numerator} of {denominator} patients")
-    elif needs_n and row.value is None:
+    elif row.endpoint.kind not in ("count", "context") and not row.unused and row.value is None:
         cell.refuse("value", "it is empty", remedy="give it, or say why in unused")
     return replace(row, n=n, numerator=numerator, denominator=denominator, derived=derived)
 
@@ -396,28 +407,40 @@ def _check_denominator(row: EvidenceRow, denominator: int, cell: _Cells) -> None
         )
 
 
-def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:
-    seen: dict[tuple[object, ...], int] = {}
-    for row in rows:
+def _refuse_repeats(
+    rows: Iterable[EvidenceRow], shown: str, known: Iterable[EvidenceRow] = (), known_in: str = ""
+) -> None:
+    seen: dict[tuple[object, ...], tuple[str, str]] = {}
+    added = [(row, "", "keep one") for row in rows]
+    for row, place, remedy in [
+        *((row, f" of {known_in}", f"name {row.id} in replaces") for row in known), *added
+    ]:  # fmt: skip
         given = arm_key(row.population.key, row.schedule, row.cycles, row.cycle_days)
         given += again(row.reinduction, row.reinduction_day)
         n = row.denominator or row.n
-        key = (row.study, given, row.endpoint.name, n, row.treatment_line)
+        other = "" if row.other_schedule is None else "".join(row.other_schedule.text.split())
+        key = (row.study, given, other, row.endpoint.name, n, row.treatment_line)
         if key in seen:
+            there, first = seen[key]
             raise DataError(
                 where=f"{shown}, row {row.line}, column endpoint",
-                what=f"{row.study} has {row.endpoint.name} of this arm in row {seen[key]} too",
-                remedy="keep one, or give their own schedule, population, line or denominator",
+                what=f"{row.study} has {row.endpoint.name} of this arm in row {there} too",
+                remedy=f"{first}, or give their own schedule, population, line or denominator",
             )
-        seen[key] = row.line
+        seen[key] = (f"{row.line}{place}", remedy)
 
 
 def _named(rows: Iterable[EvidenceRow]) -> tuple[EvidenceRow, ...]:
     """Give rows without an id one, and make ids unique."""
-    used: Counter[str] = Counter()
-    named = []
+    named: dict[str, EvidenceRow] = {}
     for row in rows:
-        name = row.id or f"{row.study}.{row.endpoint.name}"
-        used[name] += 1
-        named.append(replace(row, id=name if used[name] == 1 else f"{name}.{used[name]}"))
-    return tuple(named)
+        first = row.id or f"{row.study}.{row.endpoint.name}"
+        name = free_name(first, named)
+        named[name] = replace(row, id=name)
+    return tuple(named.values())
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Give a name that none has yet: itself, or with a number from 2."""
+    numbered = (f"{name}.{times}" for times in itertools.count(2))
+    return next(one for one in itertools.chain((name,), numbered) if one not in taken)

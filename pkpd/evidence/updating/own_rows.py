@@ -31,7 +31,7 @@ from pkpd.evidence.table.endpoints import is_part_of
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
-from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, term_name, thetas_of
+from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, thetas_of
 from pkpd.machine import cores
 
 PATIENTS = 256
@@ -129,14 +129,13 @@ def _count(n: int, noun: str) -> str:
 
 
 def _beside(one: OwnRow) -> str:
-    digits = 2 if one.row.endpoint.kind == "count" else 0
-    printed = f"{one.printed:.{digits}f}"
+    form, printed = ".3g" if one.row.endpoint.at_start else ".0f", f"{one.printed:g}"
     if one.row.endpoint.kind == "count":
-        printed = f"{one.row.numerator}/{one.row.denominator}"
+        form, printed = ".2f", f"{one.row.numerator}/{one.row.denominator}"
     told = ["-", "-"]
     if not np.isnan(one.before).any():
         told = [
-            f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+            f"{middle:{form}} ({low:{form}} to {high:{form}})"
             for low, middle, high in (one.before, one.after)
         ]
     return f"{one.row.id[:42]:42} {printed:>8}  {told[0]:>18}  {told[1]}"
@@ -278,7 +277,7 @@ def _said(
 
     with ThreadPoolExecutor(jobs or cores()) as pool:
         found = [one for part in pool.map(block, range(len(every))) for one in part]
-    terms = tuple(map(term_name, likelihood.terms))
+    terms = tuple(term.name for term in likelihood.terms)
     by_study, by_term, values = (np.array(column) for column in zip(*found, strict=True))
     return Said(likelihood.studies, terms, by_study, by_term), values
 
@@ -381,7 +380,7 @@ def _has_line(row: EvidenceRow) -> bool:
 def _notes(posterior: EvidencePosterior, rows: Sequence[EvidenceRow], patients: int) -> list[str]:
     """Name drugs that have no number of their own, and rows of more patients than are simulated."""
     learned = {part for name in posterior.names for part in name.split(".")[1:]}
-    drugs = dict.fromkeys(drug for row in rows for drug in sorted(row.schedule.names))
+    drugs = dict.fromkeys(drug for row in rows for drug in sorted(row.drugs))
     notes = [
         f"{drug} has no number among the parameters that were learned: it stays at its card's "
         "values, and these rows move what else acts on the patients"
@@ -389,9 +388,9 @@ def _notes(posterior: EvidencePosterior, rows: Sequence[EvidenceRow], patients: 
         if drug not in learned
     ]
     most = max((row.denominator or row.n or 0 for row in rows), default=0)
-    if most > FEW_PATIENTS * patients:
+    if (least := -(-most // FEW_PATIENTS)) > patients:
         notes.append(
             f"a row is of {most} patients and {patients} are simulated under each draw: chance in "
-            f"these adds to that of the row; take patients = {most // FEW_PATIENTS} or more"
+            f"these adds to that of the row; take patients = {least} or more"
         )
     return notes

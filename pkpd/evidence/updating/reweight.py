@@ -8,6 +8,7 @@ change is refused and the calibration must be run again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ import numpy as np
 from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
-from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.stored import EvidencePosterior
 
@@ -96,19 +96,11 @@ def reweight(
     found = [added(theta) for theta in thetas_of(posterior)]
     said = Said(
         added.studies,
-        tuple(term_name(term) for term in added.terms),
+        tuple(term.name for term in added.terms),
         np.array([one.by_study for one in found]),
         np.array([one.by_term for one in found]),
     )
     return reweighted(posterior, out, said, limit=limit)
-
-
-def term_name(term: Term) -> str:
-    """Name a term by its rows, each by its study first."""
-    names = (
-        row.id if _is_of(row.id, (row.study,)) else f"{row.study}.{row.id}" for row in term.rows
-    )
-    return "+".join(names)
 
 
 @dataclass(frozen=True)
@@ -199,7 +191,7 @@ def _with_studies(
     """Give the draws other weights, and the studies and terms that they have learned from now."""
     shape = posterior.weights.shape
     kept = [i for i, study in enumerate(posterior.studies) if study not in out]
-    terms = [i for i, term in enumerate(posterior.terms) if not _is_of(term, out)]
+    terms = [i for i, t in enumerate(posterior.terms) if _study(t, posterior.studies) not in out]
     by_study, by_term = posterior.by_study[..., kept], posterior.by_term[..., terms]
     studies = tuple(posterior.studies[i] for i in kept)
     names = tuple(posterior.terms[i] for i in terms)
@@ -213,7 +205,7 @@ def _with_studies(
     change = {"added": list(said.studies) if said else [], "removed": sorted(out)}
     record |= {
         "reweighted": [*(earlier if isinstance(earlier, list) else [earlier]), change],
-        "rows": sum(len(name.split("+")) for name in names),
+        "rows": sum(_rows(name, studies) for name in names),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return replace(
@@ -222,7 +214,15 @@ def _with_studies(
     )  # fmt: skip
 
 
-def _is_of(term: str, studies: Collection[str]) -> bool:
-    """Whether a term is of some studies: rows are called by their study (``STUDY.endpoint``)."""
-    first = term.split("+")[0]
-    return any(first == study or first.startswith(f"{study}.") for study in studies)
+def _study(term: str, studies: Iterable[str]) -> str:
+    """Study of a term, whose name begins with it; empty if it is none of these."""
+    return max((s for s in studies if re.match(_called(s), term)), key=len, default="")
+
+
+def _rows(term: str, studies: Iterable[str]) -> int:
+    """Rows of a term: each is called by its study."""
+    return max(len(re.findall(rf"(?:^|\+){_called(_study(term, studies))}", term)), 1)
+
+
+def _called(study: str) -> str:
+    return rf"{re.escape(study)}(?=[.+]|$)"

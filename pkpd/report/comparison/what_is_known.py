@@ -109,8 +109,6 @@ def _tested(tested: Mapping[str, Any]) -> list[str]:
 
 def _beside_average(tested: Mapping[str, Any], average: Mapping[str, Any]) -> str:
     """Say whether the model knows more than an average of similar trials."""
-    difference, error = average["difference"], average["error"]
-    verdict = _verdict(average)
     about = ", ".join(f"{number} {kind}" for kind, number in tested.get("about", {}).items())
     return (
         f"The outcomes: {about}. Half of its intervals of shares are wider than "
@@ -118,7 +116,7 @@ def _beside_average(tested: Mapping[str, Any], average: Mapping[str, Any]) -> st
         f"same population, whatever was given, holds {average['inside']} of {average['rows']} in "
         f"intervals of {100 * average['width']:.0f} points. By the continuous ranked probability "
         f"score of these {average['rows']}, {tested['crps']:.3f} against {average['crps']:.3f} "
-        f"(difference {difference:+.3f}, standard error {error:.3f}, less is better), {verdict}."
+        f"({_difference(average)}, less is better), {_verdict(average)}."
     )
 
 
@@ -128,6 +126,15 @@ def _verdict(average: Mapping[str, Any]) -> str:
     if average["difference"] > 2.0 * average["error"]:
         return "that average knows more than it"
     return "over all of them it knows no more than that average"
+
+
+def _difference(average: Mapping[str, Any]) -> str:
+    error = "not known" if average["error"] is None else f"{average['error']:.3f}"
+    return f"difference {average['difference']:+.3f}, standard error {error}"
+
+
+def _and_verdict(average: Mapping[str, Any]) -> str:
+    return "" if average["error"] is None else f", {_verdict(average)}"
 
 
 def _left_out(scores: Mapping[str, Any]) -> str:
@@ -144,8 +151,7 @@ def _left_out(scores: Mapping[str, Any]) -> str:
         f"{scores['inside']} ({scores['inside'] / scores['rows']:.0%}) lay inside 90 % intervals "
         f"of posteriors learned without their studies: score over {average['rows']} of them "
         f"{scores['crps']:.3f} against {average['crps']:.3f} of the average of similar trials "
-        f"(difference {average['difference']:+.3f}, standard error {average['error']:.3f}), "
-        f"{_verdict(average)}. In {pairs['pairs']} pairs of arms of {pairs['studies']} of these "
+        f"({_difference(average)}){_and_verdict(average)}. In {pairs['pairs']} pairs of arms of {pairs['studies']} of these "
         f"studies the printed difference is {pairs['slope']:.2f} (standard error "
         f"{pairs['slope_error']:.2f}) of the predicted one, on the logit scale; mean squared error "
         f"{pairs['error']:.3f}, {pairs['of_none']:.3f} for no difference ({pairs['less']:+.3f}, "
