@@ -28,6 +28,7 @@ from pkpd.nonmem.input_data import (
     read_input,
     read_items,
 )
+from pkpd.nonmem.inspect_code import assigned
 from pkpd.nonmem.prior import read_starting_values, without_prior
 from pkpd.nonmem.program import OBSERVED, Program
 from pkpd.nonmem.records import (
@@ -177,7 +178,8 @@ def read_control_stream(
         warnings.warn(f"{slip}.", PkpdWarning, stacklevel=2)
     notes += told
     notes += _of_methods(program, steps, dataset)
-    if program.compartments.size and not dataset.events.is_dose.any():
+    begins = program.pk and any(name.startswith("A_0(") for name in assigned(program.pk.statements))
+    if program.compartments.size and not begins and not dataset.events.is_dose.any():
         warnings.warn(
             f"{path.name}: no record of {dataset.events.source} is a dose; look whether $INPUT "
             "names the columns in their order.",

@@ -478,6 +478,8 @@ def test_data_without_a_dose_are_told(tmp_path):
     swapped = ADVAN1.replace("AMT", "DOSE", 1)
     with pytest.warns(PkpdWarning, match="is a dose; look whether \\$INPUT names the columns"):
         written(tmp_path, swapped)
+    # what begins with an amount needs none
+    assert written(tmp_path, swapped.replace("S1 = V", "A_0(1) = 5\nS1 = V")).data is not None
 
 
 def test_what_does_not_act_on_the_observations_is_not_asked_for(tmp_path):
