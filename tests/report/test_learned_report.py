@@ -220,6 +220,10 @@ TRUE_PAIRS = LEFT_OUT | {"pairs": PAIRS | {"slope": 0.9}}
         ),
         (TESTED | {"left_out": LEFT_OUT}, "**it is not shown that differences between schedules"),
         (TESTED | {"left_out": LEFT_OUT}, "score over 78 of them 0.084 against 0.086 of the"),
+        (
+            TESTED | {"left_out": LEFT_OUT | {"average": LEFT_OUT["average"] | {"error": None}}},
+            "(difference -0.030, standard error not known). In 47 pairs",
+        ),
         (TESTED | {"left_out": TRUE_PAIRS}, "standard error 0.060): differences come true."),
     ],
 )

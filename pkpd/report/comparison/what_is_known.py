@@ -152,10 +152,10 @@ def _left_out(scores: Mapping[str, Any]) -> str:
         f"of posteriors learned without their studies: score over {average['rows']} of them "
         f"{scores['crps']:.3f} against {average['crps']:.3f} of the average of similar trials "
         f"({_difference(average)}){_and_verdict(average)}. In {pairs['pairs']} pairs of arms of "
-        f"{pairs['studies']} of these studies the printed difference is {pairs['slope']:.2f} (standard error "
-        f"{pairs['slope_error']:.2f}) of the predicted one, on the logit scale; mean squared error "
-        f"{pairs['error']:.3f}, {pairs['of_none']:.3f} for no difference ({pairs['less']:+.3f}, "
-        f"standard error {pairs['less_error']:.3f}): {shown}."
+        f"{pairs['studies']} of these studies the printed difference is {pairs['slope']:.2f} "
+        f"(standard error {pairs['slope_error']:.2f}) of the predicted one, on the logit scale; "
+        f"mean squared error {pairs['error']:.3f}, {pairs['of_none']:.3f} for no difference "
+        f"({pairs['less']:+.3f}, standard error {pairs['less_error']:.3f}): {shown}."
     )
 
 
