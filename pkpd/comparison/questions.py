@@ -10,6 +10,7 @@ import numpy as np
 from pkpd.arrays import Floats
 from pkpd.cards import clock_day_1, load_grades, load_response_criteria
 from pkpd.comparison.course_start import LINES, Seen, starts
+from pkpd.comparison.lanes import grade_words
 from pkpd.comparison.results import Figure, Question
 from pkpd.comparison.shares import (
     CohortShares,
@@ -18,6 +19,8 @@ from pkpd.comparison.shares import (
     median_of_known,
     probability,
 )
+from pkpd.comparison.uncertainty import fewest_draws
+from pkpd.endpoints.grades import grade
 from pkpd.endpoints.response import improvement_day
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.schedule_or_dose import (
@@ -33,7 +36,7 @@ from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import Regimen
-from pkpd.trials import AskedQuestion, ResponseCriteria, Trial
+from pkpd.trials import AskedQuestion, Grades, ResponseCriteria, Trial
 
 Shares = Mapping[str, CohortShares]
 
@@ -101,7 +104,8 @@ def _schedule_or_dose(
 ) -> tuple[Question, ...]:
     risks = _known(delayed_risks(design, shares))
     title = asked.title or "Is it the schedule or the dose?"
-    if not risks.risk.shape[-1]:
+    draws = risks.risk.shape[-1]
+    if not draws:
         nobody = "in no draw is a patient of every cohort alive and free of leukaemia on that day"
         return (Question(trial, asked.name, title, asked.text, ("answer",), (("-",),), (nobody,)),)
     by_cohort = []
@@ -126,8 +130,8 @@ def _schedule_or_dose(
         table.append(
             (
                 pair,
-                _difference(contrast.schedule),
-                _difference(contrast.dose),
+                _difference(contrast.schedule, draws),
+                _difference(contrast.dose, draws),
                 Figure(contrast.schedule_rather),
                 Figure(contrast.schedule_relevant),
                 Figure(contrast.dose_relevant),
@@ -178,8 +182,10 @@ def _known(risks: DelayedRisks) -> DelayedRisks:
     return DelayedRisks(risks.risk[..., good], design)
 
 
-def _difference(interval: tuple[float, float, float]) -> Figure:
+def _difference(interval: tuple[float, float, float], draws: int) -> Figure:
     lower, middle, upper = interval
+    if draws < fewest_draws():
+        return Figure(middle, unit="difference")
     return Figure(middle, lower, upper, "difference")
 
 
@@ -197,7 +203,7 @@ def _start_of_drug(
     done: dict[Hashable, Mapping[str, Seen]] = {}
     for cohort in trial.cohorts:
         # nothing after the last day on which it may start is asked for
-        last = clock_day_1(cohort.regimen, course) + wait + 1
+        last = _last_start(cohort.regimen, course, wait)
         key = (*_until(cohort.regimen, course), last)
         if key not in done:
             schedule = replace(arms[cohort.id].schedule, horizon_days=last)
@@ -230,6 +236,17 @@ def _start_of_drug(
         ("cohort", "gate", "started", "day", "neutrophils", "platelets", *lows),
         tuple(rows),
     )
+
+
+def _last_start(regimen: Regimen, course: str, wait: int) -> int:
+    """Day after the last one on which a course may start, whatever delays the ones before it."""
+    place = regimen.courses.index(regimen.course(course))
+    own = regimen.courses[place].gate
+    waits = [max(wait, own.max_wait_days if own else 0)]
+    for before in regimen.courses[:place]:
+        waits += [before.gate.max_wait_days] if before.gate else []
+        waits += [before.between.max_wait_days * (before.cycles - 1)] if before.between else []
+    return clock_day_1(regimen, course) + sum(waits) + 1
 
 
 def _until(regimen: Regimen, course: str) -> tuple[Hashable, ...]:
@@ -290,7 +307,7 @@ def _cycle_by_cycle(
 ) -> tuple[Question, ...]:
     weeks, criteria = asked["improvement_weeks"], load_response_criteria(asked["criteria"])
     grades = load_grades(trial.grades)
-    limits = {line: grades.scale(line).below[2] for line in LINES}
+    limits = {line: grade_words(grades, line, 3).removeprefix("< ") for line in LINES}
     toxic, improved = [], []
     for cohort in trial.cohorts:
         days = cohort.regimen.courses[0].cycle_days
@@ -301,7 +318,7 @@ def _cycle_by_cycle(
             schedule=replace(arm.schedule, horizon_days=trial.horizon_days + 7 * weeks),
         )
         seen = study.collect(
-            longer, _cycles(cycles, days, limits, trial.horizon_days, criteria, weeks)
+            longer, _cycles(cycles, days, grades, trial.horizon_days, criteria, weeks)
         )
         for cycle in range(1, cycles + 1):
             toxic.append(
@@ -328,8 +345,8 @@ def _cycle_by_cycle(
         trial.id,
         "cycles",
         "How often are counts of grade 3 or 4 in each cycle?",
-        f"Lowest count of a cycle below {limits['neutrophils']:g} (neutrophils) or "
-        f"{limits['platelets']:g} (platelets), of patients alive when the cycle begins. Counts "
+        f"Lowest count of a cycle below {limits['neutrophils']} (neutrophils) or "
+        f"{limits['platelets']} (platelets), of patients alive when the cycle begins. Counts "
         "that are low because of the disease count too.",
         ("cohort", "cycle", "alive at its start", *LINES, "either"),
         tuple(toxic),
@@ -351,14 +368,16 @@ def _cycle_by_cycle(
 def _cycles(
     cycles: int,
     days: int,
-    limits: Mapping[str, float],
+    grades: Grades,
     horizon: int,
     criteria: ResponseCriteria,
     weeks: int,
 ) -> Callable[[ArmOutcomes], dict[Hashable, Floats]]:
     def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
         course, death = outcomes.course, outcomes.death_day
-        counts = {line: course.laboratory(line) for line in LINES}
+        every = {line: course.laboratory(line) for line in LINES}
+        worst = {line: grade(grades, line, n, baseline=n[:, :1]) for line, n in every.items()}
+        known = {line: found[:, 0] >= 0 for line, found in worst.items()}
         morning = np.arange(1, course.days + 1)[None, :]
         found: dict[Hashable, Floats] = {}
         for cycle in range(1, cycles + 1):
@@ -367,11 +386,12 @@ def _cycles(
             here = (morning >= begin) & (morning < begin + days) & (morning <= death[:, None])
             found["alive", cycle] = alive.astype(np.float64)
             either = np.zeros(outcomes.n, dtype=bool)
-            for line, limit in limits.items():
-                low = ((counts[line] < limit) & here).any(axis=1)
+            for line in LINES:
+                low = ((worst[line] >= 3) & here).any(axis=1)
                 either |= low
-                found[line, cycle] = np.where(alive, low, np.nan)
-            found["either", cycle] = np.where(alive, either, np.nan)
+                found[line, cycle] = np.where(alive & known[line], low, np.nan)
+            told = either | np.all([*known.values()], axis=0)
+            found["either", cycle] = np.where(alive & told, either, np.nan)
         for code in (i.code for i in criteria.improvements):
             day = improvement_day(course, criteria, code, 7 * weeks)
             found[code] = np.where(day > horizon, np.where(np.isnan(day), np.nan, np.inf), day)

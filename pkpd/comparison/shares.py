@@ -12,6 +12,7 @@ from pkpd.arrays import Floats
 from pkpd.comparison.lanes import BY_DAYS
 from pkpd.comparison.results import Figure
 from pkpd.comparison.rows import UNITS, CohortLanes
+from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.endpoints.definitions import THRESHOLDS
 
 INTERVAL = (0.05, 0.5, 0.95)
@@ -92,8 +93,8 @@ def median_of_known(matrix: Floats) -> Floats:
 def figure(by_draw: Floats, unit: str = "probability") -> Figure:
     """Median and 90 % interval over draws; NaN draws are left out.
 
-    An event that nobody has under any draw, or everybody, has no interval, as in
-    `pkpd.comparison.uncertainty`.
+    An event that nobody has under any draw, or everybody, has no interval, and so few draws as in
+    `pkpd.comparison.uncertainty` tell none.
     """
     known = by_draw[~np.isnan(by_draw)]
     if not known.size:
@@ -101,6 +102,8 @@ def figure(by_draw: Floats, unit: str = "probability") -> Figure:
     if unit == "probability" and known[0] in (0.0, 1.0) and np.ptp(known) == 0.0:
         return Figure(float(known[0]), unit=unit)
     low, middle, high = np.quantile(known, INTERVAL, method="inverted_cdf")
+    if known.size < fewest_draws():
+        return Figure(float(middle), unit=unit)
     return Figure(float(middle), float(low), float(high), unit)
 
 

@@ -18,6 +18,7 @@ from pkpd.arrays import Floats
 from pkpd.cards.files import nearest_of
 from pkpd.comparison.results import Figure, Question
 from pkpd.comparison.shares import INTERVAL, figure, mean_of_known
+from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.trials import Trial
@@ -146,6 +147,8 @@ def weighted(by_draw: Floats, weights: Floats) -> Figure:
     reached = np.cumsum(w[order]) / w.sum()
     places = np.minimum(np.searchsorted(reached, INTERVAL), x.size - 1)
     low, middle, high = x[order][places]
+    if x.size < fewest_draws():
+        return Figure(float(middle), unit="probability")
     return Figure(float(middle), float(low), float(high), "probability")
 
 

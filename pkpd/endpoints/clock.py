@@ -22,8 +22,9 @@ class Clock:
 
     ``course`` is an index into the plan's courses; ``first_dose_day`` and ``last_dose_day`` count
     from the course's first day (0): the first dosing day, and the last that is planned of the first
-    cycle; ``first_doses`` has the first dosing day of each course. ``last_fall_day`` is the
-    last day on which a count that falls has done so in this cycle, where no other follows;
+    cycle; ``first_doses`` has the first dosing day of each course, -1 of one
+    that gives no treatment. ``last_fall_day`` is the last day on which a count that falls has done
+    so in this cycle, where no other follows;
     ``last_before_look`` is the last dosing day of the cycle before a rule looks.
     """
 
@@ -93,7 +94,7 @@ def clock_of(plan: DosingPlan, name: str, by_day: float | None = None) -> Clock:
             remedy="give a dose of a drug that is treatment, or leave supportive = true out "
             "of the card of yours",
         )
-    first = tuple(int(np.argmax(of)) for of in given)
+    first = tuple(int(np.argmax(of)) if of.any() else -1 for of in given)
     begins, last = int(dosed[0]), int(dosed[-1])
     enough = last + DAYS_TO_FALL if by_day is None else begins + by_day
     falls = max(begins + int(plan.cycle_days[course]), enough)
@@ -107,6 +108,7 @@ def has_further_cycle(plan: DosingPlan, clock: Clock) -> bool:
     doses = [
         int(plan.planned_start[later]) + clock.first_doses[later]
         for later in range(clock.course + 1, len(clock.first_doses))
+        if clock.first_doses[later] >= 0
     ]
     if int(plan.cycles[clock.course]) > 1:
         doses.append(begins + int(plan.cycle_days[clock.course]))
@@ -155,7 +157,13 @@ def _next_dose(course: Course, clock: Clock) -> Floats:
     day = course.next_cycle_day[:, clock.course].astype(np.float64) - 1.0
     of = np.full(course.lanes, clock.first_dose_day)
     for other in range(clock.course + 1, len(clock.first_doses)):
-        of[course.first_day[:, other] - 1.0 == day] = clock.first_doses[other]
+        here = course.first_day[:, other] - 1.0 == day
+        if clock.first_doses[other] >= 0:
+            of[here] = clock.first_doses[other]
+            continue
+        # supportive drugs alone end no cycle: a later course may
+        after = course.first_day[here, other + 1 :]
+        day[here] = np.min(np.where(after > 0, after - 1.0, np.inf), axis=1, initial=np.inf)
     return np.where(day < course.days, day + of, np.inf)
 
 

@@ -39,8 +39,10 @@ class LookedFor(NamedTuple):
     ----------
     status : int8[R, H, L], day, pending_day : float[R, H, L]
         Of a recovery that so many observations confirm.
-    need_day : float[H, L], end_day : float[L], low_before : bool[H, L]
+    need_day : float[H, L], low_before : bool[H, L]
         As `pkpd.endpoints.recovery.RecoverySeen` has them.
+    end_day : float[L]
+        Of the last count.
     """
 
     status: NDArray[np.int8]

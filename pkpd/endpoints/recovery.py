@@ -240,7 +240,7 @@ class RecoverySeen(NamedTuple):
     need_day : float[H, L]
         First day below (or transfused) within the search; infinite when never.
     end_day : float[L]
-        Day of the last count.
+        Day of the last count; of visits the end of its day.
     low_before : bool[H, L]
         Whether the count was low from the clock's start to the start of the search.
     """
@@ -342,8 +342,10 @@ def recoveries_after(
         transfused=course.transfused if line == TRANSFUSED_LINE and free_days > 0 else None,
         untransfused_days=free_days,
     )  # fmt: skip
+    # a visit on the last day of a rule tells of that day
+    end = found.end_day if seen.mornings else found.end_day + 1.0
     return tuple(
-        RecoverySeen(Recovery(day, status, pending), *found[3:])
+        RecoverySeen(Recovery(day, status, pending), found.need_day, end, found.low_before)
         for status, day, pending in zip(*found[:3], strict=True)
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from pkpd.body import POSSIBLE
 from pkpd.data.dataset import BELOW, NOT_CENSORED
 from pkpd.ensemble.cards import CardsEnsemble
-from pkpd.forecasting.doses import gives_from
+from pkpd.forecasting.doses import planned_doses
 from pkpd.forecasting.measurement import Measurement
 from pkpd.forecasting.weighing import Weighed, drawn_by
 
@@ -85,7 +85,8 @@ def _rising(weighed: Weighed, measurement: Measurement) -> Iterator[str]:
     first, last = float(seen.time[mine[0]]), float(seen.time[mine[-1]])
     rise = seen.value[mine[-1]] / seen.value[mine[0]]
     some = drawn_by(weighed.log_likelihood)
-    treated = gives_from(bank.lanes.regimen, int(first) + 1)
+    given = [day - 1.0 for day, _ in planned_doses(bank.lanes.regimen)]
+    treated = any(int(first) <= time < last + _SOON for time in given)
     if rise <= 1.0 or some is None or treated or last + _SOON > bank.days - 1:
         return
     before, now, soon = (

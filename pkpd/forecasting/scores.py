@@ -42,7 +42,9 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     PkpdError
         If no outcome is known.
     """
-    known: Any = forecasts[np.isfinite(forecasts["observed"])].reset_index(drop=True)
+    known: Any = forecasts
+    if not known.empty:
+        known = known[np.isfinite(known["observed"])].reset_index(drop=True)
     if known.empty:
         raise PkpdError(where="scores of forecasts", what="no outcome is known")
     columns = [c for c in known if c[0] == "q" and c[1:].replace(".", "", 1).isdigit()]

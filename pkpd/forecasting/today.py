@@ -67,12 +67,21 @@ def after_last_count(one: Weighed, seed: int, threads: int | None = None) -> Aft
     """
     index, weights = _taken(one.weights)
     bank = one.bank
-    back = back_after(bank.lanes, bank.who[index], bank.asked, one.seen, seed, threads)
+    back = back_after(
+        bank.lanes, bank.who[index], bank.asked, one.seen, seed, threads, aside=one.aside
+    )
     return After(back, weights)
 
 
 def back_after(
-    lanes: Lanes, who: Identities, asked: Asked, seen: Seen, seed: int, threads: int | None = None
+    lanes: Lanes,
+    who: Identities,
+    asked: Asked,
+    seen: Seen,
+    seed: int,
+    threads: int | None = None,
+    *,
+    aside: frozenset[tuple[str, float, float]] = frozenset(),
 ) -> dict[str, Floats]:
     """Find when counts are back after the last one seen, if nothing is given from then on.
 
@@ -88,6 +97,8 @@ def back_after(
         without the error of counting, is not low then is back on the next morning.
     seed, threads
         As of :func:`after_last_count`.
+    aside
+        Line, time and value of counts that are set aside: they say nothing of who is low.
 
     Returns
     -------
@@ -95,7 +106,7 @@ def back_after(
         As ``back`` of :class:`After`.
     """
     until = without_more(lanes, float(seen.time.max()))
-    reader = _Reader(asked, seen)
+    reader = _Reader(asked, seen, aside)
     found: dict[str, Floats] = {}
     treated = until.treated(carried(who, lanes, until, seed))
     for index, part in courses(treated, reader, threads or cores()):
@@ -131,9 +142,13 @@ def _taken(weights: Floats) -> tuple[Indices, Floats]:
 class _Reader:
     """Reads off when lines are back after a morning."""
 
-    def __init__(self, asked: Asked, seen: Seen) -> None:
+    def __init__(
+        self, asked: Asked, seen: Seen, aside: frozenset[tuple[str, float, float]]
+    ) -> None:
         self.asked, self.start = asked, float(np.floor(seen.time.max()))
-        self.last = seen.last_counts
+        kept = [k for k, one in enumerate(seen.counts) if one not in aside]
+        heard = seen.taken(np.array(kept, dtype=np.int64))
+        self.last = heard.last_counts if heard.last_day == seen.last_day else {}
         self.definition = recovery_definition(asked.rule)
 
     def __call__(self, index: Indices, course: Course) -> tuple[Indices, dict[str, Floats]]:

@@ -407,9 +407,10 @@ def percent(share: float) -> str:
     """
     if not np.isfinite(share):
         return "-"
-    if 0 < share < 0.005:
+    share = round(share, 9)  # weights sum to one but for rounding
+    if 0 < share <= 0.005:
         return "< 1 %"
-    if 0.995 < share < 1:
+    if 0.995 <= share < 1:
         return "> 99 %"
     return f"{100 * share:.0f} %"
 
@@ -427,6 +428,7 @@ def aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _hundred(share: float) -> str:
+    share = round(share, 9)
     number = round(100 * share)
     if number == 0 and share > 0:
         return "fewer than 1"

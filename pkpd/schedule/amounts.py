@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 
 from pkpd.errors import PkpdError, UnitError
 
@@ -143,12 +144,12 @@ def parse_days(days: str | int | Iterable[int]) -> tuple[tuple[int, ...], int | 
     ((1, 8, 15, 22), None)
     """
     if not isinstance(days, str):
-        if isinstance(days, (bytes, Mapping)) or not isinstance(days, (int, Iterable)):
+        if isinstance(days, (bytes, Mapping)) or not isinstance(days, (Integral, Iterable)):
             raise _bad_days(str(days), f"a {type(days).__name__} is no days of a protocol")
-        numbers = [days] if isinstance(days, int) else list(days)
+        numbers = [days] if isinstance(days, Integral) else list(days)
         shown, cycle = ", ".join(map(str, numbers)), None
         for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int):
+            if isinstance(number, bool) or not isinstance(number, Integral):
                 raise _bad_days(shown, f"{number!r} is not a whole day")
     else:
         shown = days
@@ -166,7 +167,7 @@ def parse_days(days: str | int | Iterable[int]) -> tuple[tuple[int, ...], int | 
         seen.add(number)
     if cycle is not None and cycle < max(numbers):
         raise _bad_days(shown, f"day {max(numbers)} is after the end of the {cycle}-day cycle")
-    return tuple(sorted(numbers)), cycle
+    return tuple(sorted(map(int, numbers))), cycle
 
 
 def show_days(days: Iterable[int]) -> str:

@@ -45,6 +45,8 @@ class Course:
 
     def __post_init__(self) -> None:
         where = f"course {self.name}"
+        object.__setattr__(self, "doses", tuple(self.doses))
+        object.__setattr__(self, "modifications", tuple(self.modifications))
         if not self.doses:
             raise PkpdError(where=where, what="it gives no dose")
         check_whole(where, "cycle_days", self.cycle_days, 1, LAST_DAY)
@@ -133,6 +135,7 @@ class Regimen:
     courses: tuple[Course, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "courses", tuple(self.courses))
         if not self.courses:
             raise PkpdError(where="regimen", what="it has no course")
         names = [course.name for course in self.courses]

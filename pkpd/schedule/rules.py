@@ -218,6 +218,7 @@ class Gate:
     def __post_init__(self) -> None:
         criteria = several(a(Criterion), "a list of Criterion")
         check_arguments("gate", criteria=(self.criteria, criteria))
+        object.__setattr__(self, "criteria", tuple(self.criteria))
         if not self.criteria:
             raise PkpdError(
                 where="gate",
@@ -261,6 +262,8 @@ class DoseModification:
         if self.drug.endswith(_FILE):
             object.__setattr__(self, "drug", Path(self.drug).stem)
         where = f"modification of {self.drug}"
+        object.__setattr__(self, "hold_below", tuple(self.hold_below))
+        object.__setattr__(self, "resume_at", tuple(self.resume_at))
         if not self.hold_below:
             raise PkpdError(
                 where=where, what="hold_below is empty", remedy="give a count to hold at"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pkpd.cards import load_trial
+import pkpd
+from pkpd.cards import load_grades, load_response_criteria, load_trial
 from pkpd.comparison import questions, shares
+from pkpd.comparison.questions import _cycles, _last_start
 from pkpd.comparison.run import compare
+from pkpd.course.course import Course
 from pkpd.errors import CardError
+from pkpd.schedule import Criterion, Gate
 
 TRIAL = """
 title = "Two schedules, then another drug"
@@ -152,3 +158,38 @@ def test_questions_about_patients_of_whom_none_can_be_judged_have_a_dash():
     assert told.rows == (("-",),)
     assert "in no draw is a patient of every cohort alive" in told.answer[0]
     assert np.isnan(shares.probability(np.zeros(0, bool)).value)
+
+
+def test_grades_of_a_cycle_are_those_of_the_trial():
+    counts = {"neutrophils": np.full((3, 28), 2.0), "platelets": np.full((3, 28), 100.0)}
+    counts["platelets"][:2, 10] = 45.0, 55.0
+    counts["platelets"][2] = 15.0  # too few before treatment to be graded by their fall
+    course = Course(
+        mornings=counts,
+        platelets_with_transfused=None,
+        transfused=np.zeros((3, 28), dtype=bool),
+        first_day=np.ones((3, 1), dtype=np.int64),
+    )
+    outcomes: Any = SimpleNamespace(
+        course=course,
+        death_day=course.death_day,
+        n=3,
+        responded=lambda *_, **__: np.zeros(3, dtype=bool),
+        response_day=np.full(3, np.inf),
+    )
+    criteria = load_response_criteria("iwg_2006_mds")
+    fallen = _cycles(1, 28, load_grades("iwcll_2008"), 28, criteria, 8)(outcomes)
+    np.testing.assert_array_equal(fallen["platelets", 1], [1.0, 0.0, np.nan])
+    np.testing.assert_array_equal(fallen["either", 1], [1.0, 0.0, np.nan])
+    below = _cycles(1, 28, load_grades("ctcae_v5"), 28, criteria, 8)(outcomes)
+    np.testing.assert_array_equal(below["platelets", 1], [1.0, 0.0, 1.0])
+
+
+def test_a_course_is_waited_for_behind_earlier_gates():
+    gate = Gate((Criterion("neutrophils", 1.0),), max_wait_days=10)
+    first = pkpd.daily("lenalidomide", "5 mg", "1-10/28", "oral").repeat(3)
+    later = pkpd.daily("azacitidine", "75 mg/m^2", "1-7", "sc")
+    name = later.courses[0].name
+    assert _last_start(first.then(later), name, 14) == 85 + 14 + 1
+    assert _last_start(first.with_between(gate).then(later), name, 14) == 85 + 2 * 10 + 14 + 1
+    assert _last_start(first.then(later, gate=gate), name, 5) == 85 + 10 + 1

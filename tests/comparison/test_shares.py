@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from pkpd.comparison.questions import _difference
 from pkpd.comparison.shares import figure, mean_of_known
 
 NAN = np.nan
@@ -34,6 +35,15 @@ def test_a_share_of_nobody_or_everybody_has_no_interval():
     for every in (0.0, 1.0):
         found = figure(np.array([every, NAN, every]))
         assert (found.value, np.isnan(found.lower), np.isnan(found.upper)) == (every, True, True)
-    found = figure(np.array([0.0, 0.0, 0.1]))
+    found = figure(np.repeat([0.0, 0.1], [20, 10]))
     assert (found.value, found.lower, found.upper) == (0.0, 0.0, 0.1)
-    assert figure(np.zeros(3), "difference").lower == 0.0
+    assert figure(np.zeros(20), "difference").lower == 0.0
+
+
+def test_few_draws_tell_no_interval():
+    every = np.linspace(0.1, 0.3, 20)
+    assert figure(every).lower < figure(every).value < figure(every).upper
+    few = figure(every[:19])
+    assert (few.value, np.isnan(few.lower), np.isnan(few.upper)) == (every[9], True, True)
+    assert _difference((0.1, 0.2, 0.3), 20).upper == 0.3
+    assert np.isnan(_difference((0.1, 0.2, 0.3), 19).upper)

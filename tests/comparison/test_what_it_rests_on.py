@@ -42,6 +42,8 @@ def test_weights_take_the_trial_s_own_rows_out():
     assert own.weights @ x**2 == pytest.approx(1.0, abs=0.2)
     told = weighted(x, own.weights)
     assert (told.lower, told.value, told.upper) == pytest.approx((-1.645, 0.0, 1.645), abs=0.25)
+    few = weighted(x[:19], np.full(19, 1 / 19))
+    assert np.isnan([few.lower, few.upper]).all(), "as everywhere of fewer than 20 draws"
     assert not own_rows(posterior(6.0), TRIAL, 500, 3).trusted
     unseen = own_rows(found, replace(TRIAL, evidence_studies=()), 500, 3)
     assert unseen.studies == ()

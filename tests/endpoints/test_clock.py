@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 import pkpd
 from pkpd.cards import load_rule, load_trial
 from pkpd.cli import app
-from pkpd.endpoints.clock import clock_of, has_further_cycle, treatment_runs
+from pkpd.course.course import Course
+from pkpd.endpoints.clock import clock_days, clock_of, has_further_cycle, treatment_runs
 from pkpd.errors import PkpdError
 from pkpd.schedule import plan
+from pkpd.solve.compiled.decisions import NEVER
 
 DAYS = 84
 FEW = {"marrow": "leukaemia", "patients": 48, "draws": 2, "until_day": DAYS, "seed": 3}
@@ -90,6 +92,26 @@ def test_supportive_doses_are_no_treatment_that_runs():
     assert treatment_runs(plan(chemo.then(support, start_day=6), DAYS), rule) == ""
     runs = treatment_runs(plan(chemo.then(chemo, start_day=29), DAYS), rule)
     assert runs == f"{chemo.then(chemo, start_day=29).courses[1].name} runs since day 29"
+
+
+def test_a_course_of_supportive_doses_ends_no_cycle():
+    support = pkpd.daily("filgrastim", "5 ug/kg", days="1-10", route="sc")
+    chemo = pkpd.daily(
+        "clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h", cycle_days=10
+    )
+    alone = plan(chemo.then(support), DAYS)
+    assert not has_further_cycle(alone, clock_of(alone, "first_dose"))
+    made = plan(chemo.then(support).then(chemo, start_day=36), DAYS)
+    clock = clock_of(made, "first_dose")
+    assert has_further_cycle(made, clock)
+    course = Course(
+        mornings={"neutrophils": np.ones((2, DAYS))},
+        platelets_with_transfused=None,
+        transfused=np.zeros((2, DAYS), dtype=bool),
+        first_day=np.array([[1, 11, 36], [1, 11, 0]]),
+        next_cycle_day=np.array([[11, 36, NEVER], [11, NEVER, NEVER]]),
+    )
+    assert clock_days(course, clock).until.tolist() == [35.0, np.inf]
 
 
 def test_a_rule_that_looks_after_the_next_cycle_began_is_answered(tmp_path):

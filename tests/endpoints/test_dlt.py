@@ -271,6 +271,17 @@ def test_visits_see_recovery_later_and_need_confirmation():
     ]
 
 
+def test_a_visit_on_the_day_of_the_rule_is_the_look():
+    found = evaluate_rule(RULE, COUNTS, resolution=Visits(range(2, 45, 7)))  # to day 45
+    assert found.status.tolist() == [DLTStatus.NO_DLT, *[DLTStatus.DLT] * 3]
+    later = evaluate_rule(
+        RULE, simulated([(50, 70)], [(10, 20)]), resolution=Visits(range(2, 45, 7))
+    )
+    assert later.status.tolist() == [DLTStatus.NO_DLT]
+    before = evaluate_rule(RULE, COUNTS, resolution=Visits(range(1, 44, 7)))  # to day 44
+    assert before.status.tolist() == [DLTStatus.NO_DLT, *[DLTStatus.TOO_SHORT] * 3]
+
+
 @pytest.mark.parametrize("join", ["any", "all"])
 def test_sensitivity_is_the_rule_at_every_point(join):
     rng = np.random.default_rng(8)

@@ -48,7 +48,7 @@ def in_windows(course, line, definition, start, search, until, **words):
         np.where(never, 0.0, day + shift),
         pending + shift,
         within.first_need_day + shift,
-        after.horizon_day + shift,
+        after.horizon_day + shift + ("resolution" in words),  # a visit tells of its day
         low,
     )
 

@@ -489,6 +489,11 @@ def test_neutrophils_that_rise_where_a_fall_is_forecast_are_told(source):
     assert (
         "(0.2 on day 11, 0.4 on day 12, 0.7 on day 13)" in notes_of((12, 0.4), (13, 0.7)).notes[0]
     )
+    # a cycle that is planned for later is no dose since
+    again = CLOFARABINE.then(CLOFARABINE, start_day=29)
+    every = {"DAY": [*falling["DAY"], 13], "ANC": [*falling["ANC"], 0.7]}
+    found = pkpd.forecast(source, every, again, 45, bank=3000, engine="importance")
+    assert found.notes == rising.notes
     # none rises, one as little as counting errs
     assert notes_of().notes == notes_of((13, 0.3)).notes == ()
 
@@ -668,6 +673,11 @@ def test_a_share_near_all_is_no_hundred_of_a_hundred():
         (0.624, "62", "62 %"),
         (0.9997, "more than 99", "> 99 %"),
         (1.0, "100", "100 %"),
+        (0.005, "fewer than 1", "< 1 %"),
+        (0.995, "more than 99", "> 99 %"),
+        # sums of weights that are one but for rounding
+        (1.0 - 1e-13, "100", "100 %"),
+        (1e-13, "0", "0 %"),
     ):
         assert (_hundred(share), percent(share)) == (hundred, told)
 

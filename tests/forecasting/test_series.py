@@ -305,3 +305,9 @@ def test_a_count_below_its_limit_is_as_probable_as_all_below_it():
 def test_refusals(change, words):
     with pytest.raises(PkpdError, match=words):
         forecast_series(model(), patients(1, 6), **{"bank": 200, **change})
+
+
+def test_scores_of_no_forecasts_are_refused():
+    # of patients none of whom has so many counts as first= asks for
+    with pytest.raises(PkpdError, match="no outcome is known"):
+        scored(pd.DataFrame([]))

@@ -151,6 +151,15 @@ def test_a_patient_who_is_back_is_told_so(source):
     assert stay > 80
 
 
+def test_a_count_that_is_set_aside_keeps_nobody_low(source):
+    bank = forecaster(source, 60, bank=200).bank_for(CLOFARABINE)
+    (seen,), _ = read_seen({"DAY": [1, 8, 30], "ANC": [2.0, 0.6, 0.1]})
+    told = bank.lanes, bank.who, bank.asked, seen, 1
+    assert (back_after(*told)[NEUTROPHILS] > 0).all()
+    without = back_after(*told, aside=frozenset(seen.counts[-1:]))[NEUTROPHILS]
+    assert (without == 0).mean() > 0.2
+
+
 def test_recovery_is_that_of_the_rule(source):
     """Of one morning it is seen before that of seven, and never after."""
     rule = load_rule("leukemia_d42_generic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,8 @@ def test_durations_that_are_refused(text, part):
         ("8, 1-3", ((1, 2, 3, 8), None)),
         (4, ((4,), None)),
         ([3, 1], ((1, 3), None)),
+        (np.arange(1, 4), ((1, 2, 3), None)),
+        (np.int64(4), ((4,), None)),
     ],
 )
 def test_days(text, expected):

@@ -12,6 +12,7 @@ from strategies import regimens
 
 from pkpd.errors import PkpdError
 from pkpd.schedule import (
+    Course,
     Criterion,
     DoseModification,
     Gate,
@@ -183,3 +184,17 @@ def test_several_doses_a_day_have_their_hours():
     assert four.last_day == 7
     with pytest.raises(PkpdError, match="hour is an empty list; give one"):
         daily("cytarabine", "25 mg/m^2", "1-7", "iv", hour=[])
+
+
+def test_lists_are_taken_as_tuples_are():
+    """Schedules are looked up by what they are."""
+    least, rule = Criterion("neutrophils", 1.0), daily("lenalidomide", "5 mg", "1-5", "oral")
+
+    def made(kind):
+        hold = DoseModification("lenalidomide", kind([least]), kind([least]))
+        doses = kind(rule.courses[0].doses)
+        course = Course("one", doses, 28, gate=Gate(kind([least])), modifications=kind([hold]))
+        return Regimen(kind([course]))
+
+    assert made(list) == made(tuple)
+    assert hash(made(list)) == hash(made(tuple))
