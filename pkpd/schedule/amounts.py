@@ -151,6 +151,7 @@ def parse_days(days: str | int | Iterable[int]) -> tuple[tuple[int, ...], int | 
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, Integral):
                 raise _bad_days(shown, f"{number!r} is not a whole day")
+        numbers = [int(number) for number in numbers]
     else:
         shown = days
         body, slash, length = days.partition("/")
@@ -167,7 +168,7 @@ def parse_days(days: str | int | Iterable[int]) -> tuple[tuple[int, ...], int | 
         seen.add(number)
     if cycle is not None and cycle < max(numbers):
         raise _bad_days(shown, f"day {max(numbers)} is after the end of the {cycle}-day cycle")
-    return tuple(sorted(map(int, numbers))), cycle
+    return tuple(sorted(numbers)), cycle
 
 
 def show_days(days: Iterable[int]) -> str:
