@@ -23,6 +23,7 @@ NOT_KNOWN = "not known"
 """What a table says where too few virtual patients are like the one who is forecast."""
 BY_SMC = 'take --engine smc, in Python engine="smc"'
 """Remedy where hardly any virtual patient is like the one who is forecast."""
+_DIGITS = 9  # of shares: weights sum to one, but for rounding
 COMPLETE = "CR"
 """Beginning of the codes of complete remission, with or without full recovery of counts."""
 
@@ -405,6 +406,7 @@ def percent(share: float) -> str:
     >>> percent(0.624), percent(0.0004), percent(0.9996)
     ('62 %', '< 1 %', '> 99 %')
     """
+    share = round(share, _DIGITS)
     if not np.isfinite(share):
         return "-"
     if 0 < share < 0.005:
@@ -427,6 +429,7 @@ def aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _hundred(share: float) -> str:
+    share = round(share, _DIGITS)
     number = round(100 * share)
     if number == 0 and share > 0:
         return "fewer than 1"

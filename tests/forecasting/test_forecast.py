@@ -668,6 +668,8 @@ def test_a_share_near_all_is_no_hundred_of_a_hundred():
         (0.624, "62", "62 %"),
         (0.9997, "more than 99", "> 99 %"),
         (1.0, "100", "100 %"),
+        (1.0 - 2**-53, "100", "100 %"),  # a sum of weights that are 1 together
+        (2**-53, "0", "0 %"),
     ):
         assert (_hundred(share), percent(share)) == (hundred, told)
 
