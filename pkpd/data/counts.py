@@ -283,11 +283,10 @@ def _counts(
                 continue
             cells.append((i, "VALUE", found[code.upper()], values[i], int(sign[i])))
     else:
+        # a column that columns= names is read under that name alone: it comes last
         own = [code for code in found if code in table.at]
-        # a column that columns= names is read under that name alone
-        given = [code for code in own if table.label[code].upper() != code]
-        taken = {table.at[code] for code in given}
-        there = [code for code in own if code in given or table.at[code] not in taken]
+        own.sort(key=lambda code: table.label[code].upper() != code)
+        there = list({table.at[code]: code for code in own}.values())
         if not there:
             raise table.lacks(
                 what="has neither a LINE column nor a column of a known line",
