@@ -422,9 +422,9 @@ def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction 
     if "together" in row:
         other = row.table("together")
         together = tuple((key, _number(other, key, f"with_{key}")) for key in other.data)
-        for key in other.data:  # the others are of drug cards of one's own
-            near = nearest_of(drug_names().get(key.casefold(), key), card_names("drugs"), 0.75)
-            if near and key not in card_names("drugs"):
+        for key in other.data:  # others are of drug cards of one's own, some with names alike
+            near = nearest_of(drug_names().get(key.casefold(), key), card_names("drugs"), 0.9)
+            if near and not key.startswith(card_names("drugs")):
                 refuse(other, key, f"is no drug card{near}")
         if acts_by not in BY_LEVEL:
             refuse(row, "together", "belongs to a drug that acts by a concentration")

@@ -11,7 +11,7 @@ import numpy as np
 from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, open_sheet, read_stamp
-from pkpd.data.times import clock_hours, refuse_other_dates
+from pkpd.data.times import clock_hours, protocol_days, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen, individual_dose_mg
 from pkpd.schedule.amounts import SIZE_OF
@@ -167,12 +167,7 @@ def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float
     """Protocol day of each row, and the dates of day 1: without days that of the first dose."""
     starts: dict[Any, date] = {}
     if "DAY" in table.at:
-        day = table.numbers("DAY")
-        faults = Faults()
-        for i in np.flatnonzero(~np.isfinite(day)).tolist():
-            error = table.refused(i, "DAY", "the day is missing", remedy="give a protocol day")
-            faults.add("DAY", error, table.lines[i])
-        faults.refuse()
+        day = protocol_days(table)
         if "DATE" in table.at:
             refuse_other_dates(table, identity, day, date_format)
             for i in (i for i in range(len(identity)) if table.text("DATE", i)):

@@ -23,7 +23,7 @@ from pkpd.data.faults import Faults
 from pkpd.data.measurements import refuse_strangers
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
-from pkpd.data.times import clock_hours, refuse_other_dates
+from pkpd.data.times import clock_hours, protocol_days, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen
 
@@ -38,7 +38,6 @@ SPELLINGS = {
     "lymphocytes": ("LYMPHOCYTES", "ALC", "LYMPH"),
     "haemoglobin": ("HAEMOGLOBIN", "HEMOGLOBIN", "HB", "HGB"),
 }
-_MOST_DAYS = 1e6
 _PARTED = re.compile(r"\d{1,3}\.\d{3}")
 PLAUSIBLE = {"neutrophils": 300.0, "platelets": 10_000.0, "leukocytes": 1000.0}
 """Most that blood can have of a line (10^9/L): more is a slip of the unit or of the value."""
@@ -227,13 +226,7 @@ def _hours(
     """Hours of each row since the start of day 1."""
     clock = clock_hours(table, clock_h)
     if "DAY" in table.at:
-        day = table.numbers("DAY")
-        faults = Faults()
-        for i in np.flatnonzero(~(np.abs(day) < _MOST_DAYS)).tolist():
-            what = "the day is missing" if np.isnan(day[i]) else f"{day[i]:g} is no day"
-            error = table.refused(i, "DAY", what, remedy="give a protocol day")
-            faults.add(what, error, table.lines[i])
-        faults.refuse()
+        day = protocol_days(table)
         if "DATE" in table.at:
             refuse_other_dates(table, identity, day, date_format, starts)
         return (day - 1.0) * 24.0 + clock

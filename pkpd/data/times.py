@@ -15,6 +15,7 @@ from pkpd.data.sheets import Sheet, read_stamp
 
 # amounts of virus or cells in a dose reach 1e16; no record is thousands of years long
 _MOST = {"TIME": 1e8, "II": 1e8, "AMT": 1e20, "RATE": 1e20}
+_MOST_DAYS = 1e5  # from any date: dates have years from 1 to 9999
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d?:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 
 
@@ -70,6 +71,18 @@ def refuse_other_dates(
                 f"{table.lines[row]}), and DAY is {day[i]:g}",
                 remedy="correct one, or leave one of the columns out (day 0 is the day before 1)",
             )
+
+
+def protocol_days(table: Sheet) -> np.ndarray:
+    """Protocol days (DAY); missing ones, and those that no calendar has, are refused."""
+    day = table.numbers("DAY")
+    faults = Faults()
+    for i in np.flatnonzero(~(np.abs(day) < _MOST_DAYS)).tolist():
+        what = "the day is missing" if np.isnan(day[i]) else f"{day[i]:g} is no day"
+        error = table.refused(i, "DAY", what, remedy="give a protocol day")
+        faults.add(what, error, table.lines[i])
+    faults.refuse()
+    return day
 
 
 def clock_hours(table: Sheet, usual: float) -> np.ndarray:

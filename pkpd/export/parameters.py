@@ -40,6 +40,7 @@ def plain_names(
         new, number = text, 1
         while new.upper() in used or _INTERMEDIATE.fullmatch(new.upper()):
             new = f"{text}_" if number == 1 else f"{text}{number}"
+            new += "_" * bool(_INTERMEDIATE.fullmatch(new.upper()))
             number += 1
         used.add(new.upper())
         out[name] = new

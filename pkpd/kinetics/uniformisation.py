@@ -20,6 +20,7 @@ one rate needs one slot per diagonal.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from pkpd.kinetics.pattern import Pattern
 
 _RADIUS = 0.5  # largest sigma * h the series is summed for
 _DOUBLINGS = 24  # sigma * h up to 8 million within the radius, to six digits there
+_USUAL = 16  # of these, made for reverse passes in any case
 
 
 def compose(pattern: Pattern, a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
@@ -198,7 +200,11 @@ def kernel(
         )
         return jax.tree.map(lambda a, b: jnp.where(i < doublings, a, b), new, carry)
 
-    count = _DOUBLINGS if reverse else jnp.max(doublings).astype(jnp.int32)
-    carry = jax.lax.fori_loop(0, count, double, (phi, psi, w0, w1, w2, step))
+    most = jnp.max(doublings).astype(jnp.int32)
+    carry = (phi, psi, w0, w1, w2, step)
+    carry = jax.lax.fori_loop(0, _USUAL if reverse else most, double, carry)
+    if reverse:
+        rest = partial(jax.lax.fori_loop, _USUAL, _DOUBLINGS, double)
+        carry = jax.lax.cond(most > _USUAL, rest, lambda same: same, carry)
     phi, psi, w0, w1, w2 = (jnp.stack(values) for values in carry[:5])
     return phi, psi, w0, w1, w2

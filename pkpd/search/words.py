@@ -105,7 +105,7 @@ def _kept(found: SearchResult) -> str:
     """Say how many schedules keep the limits."""
     limits = found.menu.limits
     kept = int(found.answers[found.view].allowed(limits).sum())
-    told = " and ".join(limit.words for limit in limits)
+    told = " and ".join(limit.words for limit in limits) or "all limits (there are none)"
     verb = "keeps" if kept == 1 else "keep"
     return f"{kept} of {len(found.members)} schedules {verb} {told} {IN_WORDS[found.view]}"
 

@@ -363,8 +363,9 @@ def test_names_and_order_in_a_drug_card_are_checked(tmp_path, old, new, words):
     with pytest.raises(CardError, match=words):
         load_drug_card(str(tmp_path / "lenalidomide.toml"))
     # a drug that no card is of may be one of one's own
-    (tmp_path / "lenalidomide.toml").write_text(text.replace("\ndexamethasone =", "\nmine ="))
-    assert load_drug_card(str(tmp_path / "lenalidomide.toml")).leukaemia is not None
+    for own in ("mine", "thalidomide", "dexamethasone_iv"):
+        (tmp_path / "lenalidomide.toml").write_text(text.replace("\ndexamethasone", f"\n{own}"))
+        assert load_drug_card(str(tmp_path / "lenalidomide.toml")).leukaemia is not None
 
 
 def test_units_of_an_action_may_be_spelled_otherwise(tmp_path):

@@ -208,6 +208,7 @@ def test_bad_tables_are_refused_with_their_place(write, text, options, words):
         ("ID,AMT\n1,5\n", "has neither a DAY nor a DATE column"),
         ("ID,DAY,AMT,DURATION\n1,1,5,-1\n", "an infusion of -1 h"),
         ("ID,DAY,AMT,DURATION\n1,1,5,inf\n", "an infusion of inf h"),
+        ("ID,DAY,DATE,AMT\n1,9e9,2024-03-01,5\n", "row 2, ID 1, column DAY: 9e+09 is no day"),
         ("ID,DAY,AMT,CMT\n1,1,5,1\n1,2,5,1.5\n", "row 3, ID 1, column CMT: '1.5' is no"),
         ("ID,DAY,AMT,CMT\n1,1,5,inf\n", "'inf' is no compartment"),
         ("ID,DAY,HOUR,AMT\n1,1,25,5\n", "column HOUR: 25 is no hour of a day; allowed: 0 to 24"),

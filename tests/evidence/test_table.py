@@ -147,6 +147,15 @@ def test_a_cycle_ends_after_its_doses(table_file):
         DataError, match="row 2, column cycle_days: it is 21, and the last dose is on"
     ):
         load_evidence(table_file(line, header=header))
+    start = line.replace("g34_neutropenia,9,40", "g34_cytopenia_baseline,9,40")
+    assert len(load_evidence(table_file(start, header=header))) == 1  # nobody has had a dose
+    two = line.replace("1-28,40,g34_neutropenia,9,40", "1-21,40,anc_recovery_diff_d,2,")
+    two = f"{two},lenalidomide:10 mg:PO:1-28"
+    header = header.replace("numerator,denominator", "value,denominator") + ",other_schedule"
+    with pytest.raises(
+        DataError, match="cycle_days: it is 21, and the last dose is on day 28"
+    ):
+        load_evidence(table_file(two, header=header))
 
 
 def test_repeated_row_is_refused(table_file):
@@ -239,6 +248,12 @@ def two_arms(value="0.8", lower="", upper="", limits="", other="cytarabine:50 mg
 def test_a_ratio_that_cannot_be_is_refused(table_file, cells, message):
     with pytest.raises(DataError, match=message):
         load_evidence(table_file(two_arms(**cells), header=TWO_ARMS))
+
+
+def test_a_tolerated_dose_needs_no_number(table_file):
+    line = "A,solid,clofarabine:2 mg/m2:IV1h:1-5,6,mtd_mgm2,,,,,READ,clofarabine:4 mg/m2:IV1h:1-5"
+    rows = load_evidence(table_file(line, header=TWO_ARMS))
+    assert how_used(rows)[0].kind == "tolerated dose"
 
 
 def test_one_arm_may_be_compared_with_several(table_file):

@@ -579,3 +579,9 @@ def test_no_parameter_has_the_name_of_an_intermediate_value():
             assert name.upper() not in {one.upper() for one in found.values()}
             assert len(set(found.values())) == 2
     assert plain_names(["E1", "D1", "M1", "PK"], [], capitals=True)["D1"] == "D1"
+    # where the names that come to mind are all taken
+    assert plain_names(["E1", "e1", "E.1", "e1_"], [], capitals=True) == {
+        "E1": "E1", "e1": "E1_", "E.1": "E_1", "e1_": "E1__"
+    }  # fmt: skip
+    three = plain_names(["pk", "Pk", "PK", "m_1", "M_1", "M.1"], [], capitals=True)
+    assert len(set(three.values())) == 6

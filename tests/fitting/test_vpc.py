@@ -299,6 +299,7 @@ def test_refusals(plain):
     ({"bins": ["a", "b"]}, r"bins: \['a', 'b'\]; allowed"),
     ({"bins": ("equal", "x")}, r"bins: \('equal', 'x'\); allowed"),
     ({"bins": ("equal", 2.5)}, r"bins: \('equal', 2\.5\); allowed"),
+    ({"bins": iter([0.0, 3.0, 10.0])}, "bins: <list_iterator"),
 ])  # fmt: skip
 def test_bins_and_axes_without_meaning_are_refused(plain, options, match):
     with pytest.raises(PkpdError, match=match):

@@ -140,3 +140,14 @@ def test_pairs_of_two_rules_that_differ_the_other_way_are_told_too():
     pair = replace(pair, rule=f"{pair.rule} and other", difference=-0.2)
     told = beside_tables.other_way(replace(made, rows=tuple(rows), pairs=(pair,)))
     assert told.startswith("In the same patients 14d-10 has less risk than 14d-5")
+
+
+def test_a_rule_with_and_in_its_name_is_one_rule():
+    made = synthetic.make_trial_result(2)
+    (pair,) = made.pairs
+    name = "counts and bleeding"
+    rows = tuple(replace(row, rule=name) for row in made.rows)
+    for rule in (name, f"{name}, treatment running"):
+        pairs = (replace(pair, rule=rule, difference=-0.2),)
+        told = beside_tables.other_way(replace(made, rows=rows, pairs=pairs))
+        assert told.startswith("In the same patients 14d-10 has less risk than 14d-5")

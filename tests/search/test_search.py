@@ -287,7 +287,7 @@ def test_the_nearest_is_the_same_in_sentence_and_table(found):
 
 def test_a_search_without_limits_is_told_and_drawn(found):
     free = replace(found, menu=replace(found.menu, limits=()))
-    assert free.summary().startswith("4 of 4 schedules keep ")
+    assert free.summary().startswith("4 of 4 schedules keep all limits (there are none) ")
     assert "worth comparing: " in free.sentence()
     assert "limit" not in free.plot()._supxlabel.get_text()
 

@@ -43,6 +43,7 @@ VIAS = ("direct", "mirror")
 OLDEST = 110.0  # years
 EVALUABLE = 0.9  # share of n that a denominator usually is, at least
 ROUNDING = 0.006  # a printed share is rounded to a percent or finer
+_OF_VALUE = ("quantiles", "mean", "ratio", "difference")  # kinds of endpoints with a printed number
 
 
 @dataclass(frozen=True)
@@ -289,9 +290,10 @@ def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
         creatinine_limit=cell.text("creatinine_limit"),
         replaces=tuple(filter(None, map(str.strip, cell.text("replaces").split(";")))),
     )
-    if row.cycles > 1 and row.schedule.last_day > row.cycle_days and not row.unused:
-        told = f"it is {row.cycle_days}, and the last dose is on day {row.schedule.last_day}"
-        cell.refuse("cycle_days", told, f"{row.schedule.last_day} or more")
+    last = max(one.last_day for one in (row.simulated, row.other_schedule) if one is not None)
+    if row.cycles > 1 and last > row.cycle_days and not row.unused:
+        told = f"it is {row.cycle_days}, and the last dose is on day {last}"
+        cell.refuse("cycle_days", told, f"{last} or more")
     _check_age(row, cell)
     _check_reinduction(row, cell)
     _check_numbers(row, cell)
@@ -389,7 +391,7 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
                 )
         if numerator is not None and numerator > denominator:
             cell.refuse("numerator", f"{numerator} of {denominator} patients")
-    elif row.endpoint.kind not in ("count", "context") and not row.unused and row.value is None:
+    elif row.endpoint.kind in _OF_VALUE and not row.unused and row.value is None:
         cell.refuse("value", "it is empty", remedy="give it, or say why in unused")
     return replace(row, n=n, numerator=numerator, denominator=denominator, derived=derived)
 

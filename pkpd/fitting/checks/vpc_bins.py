@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -54,7 +54,7 @@ def bin_edges(x: np.ndarray, bins: Bins = "auto") -> np.ndarray:
         if bins < 1:
             raise _refused(bins)
         return natural_breaks(distinct, weight, int(bins))
-    if not isinstance(bins, Iterable):
+    if isinstance(bins, Iterator) or not isinstance(bins, Iterable):
         raise _refused(bins)
     given: Sequence[Any] = tuple(bins)
     if len(given) == 2 and isinstance(given[0], str) and given[0] == "equal":

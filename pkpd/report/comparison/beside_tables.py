@@ -58,11 +58,12 @@ def other_way(result: TrialResult) -> str:
     risks = {(row.cohort, row.rule): row.estimate for row in result.rows if row.endpoint == "dlt"}
     found = []
     for pair in result.pairs:
-        rules = pair.rule.removesuffix(", treatment running").split(" and ")  # of the cohorts
-        first, second = (
-            next((risks[c, rule] for rule in rules if (c, rule) in risks), np.nan)
-            for c in (pair.first, pair.second)
-        )
+        told = pair.rule.removesuffix(", treatment running")  # the rule, or those of both cohorts
+        firsts = (v for (c, rule), v in risks.items()
+                  if c == pair.first and f"{told} and ".startswith(f"{rule} and "))  # fmt: skip
+        seconds = (v for (c, rule), v in risks.items()
+                   if c == pair.second and f" and {told}".endswith(f" and {rule}"))  # fmt: skip
+        first, second = next(firsts, np.nan), next(seconds, np.nan)
         apart = abs(pair.difference) > pair.mc_error and abs(first - second) >= _SHOWN
         if apart and (first - second) * pair.difference < 0.0:
             lower, higher = (
