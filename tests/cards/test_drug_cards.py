@@ -445,7 +445,7 @@ def test_units_of_absorption_are_spelled_as_others_and_both_are_looked_at(tmp_pa
     half_life = read_drug_card(file).by_mouth.absorption_half_life
     assert (half_life.value, half_life.unit) == (0.5, "h")
     file.write_text(text.replace('value = 0.575, unit = "1"', 'value = 0.575, unit = "mg"'))
-    with pytest.raises(CardError, match="by_mouth > bioavailability: is 0.575 mg; allowed: 0 1"):
+    with pytest.raises(CardError, match=r"by_mouth > bioavailability: is 0.575 mg; allowed: 0 1"):
         read_drug_card(file)
     file.write_text(text.replace('value = 0.5, unit = "h"', 'value = 0, unit = "h"'))
     with pytest.raises(CardError, match="absorption_half_life: is not a time above 0"):
