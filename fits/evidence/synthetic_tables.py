@@ -3,8 +3,8 @@
 Posterior draws of a run of `learn.py` in the same folder are taken as truths, each makes a table
 in new patients, and its posterior together with the published table is sampled by the emulator,
 likelihood and chains of that run (`judging/calibration.py`). Tables that are done
-are kept, so that more can be added. Ranks, tests of them and their figure are written:
-synthetic_ranks.csv, synthetic_summary.json, synthetic_ecdf.png.
+are kept, so that more can be added. Ranks, tests of them and their figure are written: ranks.csv,
+summary.json, ecdf.png, in a folder of the plan and structure (synthetic_full_friberg).
 """
 
 # ruff: noqa: T201
@@ -102,7 +102,9 @@ def main() -> None:
         for index in range(given.tables)
     ]
     seconds = [kept[table.index]["cpu_s"] for table in tables]
-    sys.exit(0 if written_down(gather_ranks(prior, tables), seconds, given.out) else 1)
+    folder = given.out / f"synthetic_{file_name(plan, given.variant)}"
+    folder.mkdir(exist_ok=True)
+    sys.exit(0 if written_down(gather_ranks(prior, tables), seconds, folder) else 1)
 
 
 def written_down(found: CalibrationRanks, cpu_s: Sequence[float], out: Path) -> bool:
@@ -125,7 +127,7 @@ def written_down(found: CalibrationRanks, cpu_s: Sequence[float], out: Path) -> 
     )
     print(table.round(3).to_string())
     print(verdict)
-    ranks.to_csv(out / "synthetic_ranks.csv")
+    ranks.to_csv(out / "ranks.csv")
     summary = {
         "command": " ".join(["python", *sys.argv]),
         "verdict": verdict,
@@ -135,8 +137,8 @@ def written_down(found: CalibrationRanks, cpu_s: Sequence[float], out: Path) -> 
         # the log likelihood has no z score
         "table": json.loads(str(table.round(4).to_json(orient="index"))),
     }
-    (out / "synthetic_summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    tests.plot().figure.savefig(out / "synthetic_ecdf.png", dpi=120)
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    tests.plot().figure.savefig(out / "ecdf.png", dpi=120)
     return tests.calibrated
 
 

@@ -369,12 +369,12 @@ def _by_mouth(table: Table) -> ByMouth | None:
     row = table.table("by_mouth", None)
     if row is None:
         return None
-    names = ("bioavailability", "absorption_half_life")
-    share, half_life = (read_number(row.table(key), key) for key in names)
+    units = {"bioavailability": "1", "absorption_half_life": "h"}
+    share, half_life = (_number(row, key, key, unit) for key, unit in units.items())
     if not 0.0 < share.value <= 1.0:
-        refuse(row, names[0], f"is {share.value:g}", "above 0, at most 1")
-    if half_life.unit != "h" or half_life.value <= 0.0:
-        refuse(row, names[1], "is not a time above 0 in hours", "above 0 h")
+        refuse(row, "bioavailability", f"is {share.value:g}", "above 0, at most 1")
+    if half_life.value <= 0.0:
+        refuse(row, "absorption_half_life", "is not a time above 0", "above 0 h")
     return ByMouth(share, half_life)
 
 
@@ -450,9 +450,9 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
     return tuple(_number(row, name, name) for name in names if name in row)
 
 
-def _number(row: Table, key: str, name: str) -> Parameter:
-    """Read a number of an action, in the unit that it is used in."""
-    one, unit = row.table(key), _UNITS.get(name, "1")
+def _number(row: Table, key: str, name: str, unit: str = "") -> Parameter:
+    """Read a number of an action, or of absorption, in the unit that it is used in."""
+    one, unit = row.table(key), unit or _UNITS.get(name, "1")
     found = read_number(one, name)
     with one.at("unit"):
         written = normal_unit(found.unit)

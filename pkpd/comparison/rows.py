@@ -311,11 +311,13 @@ def rule_attributes(
     """Describe the rule for figures: one sentence or two, its thresholds and its day.
 
     ``running`` says in which cohorts treatment goes on when the rule looks, and what since when;
-    ``of_cohorts`` are the rules of the cohorts, of which some may have another one: thresholds and
-    a day that differ are left out, so that no figure marks one for all.
+    ``of_cohorts`` are the rules of the cohorts, of which some may have another one: thresholds, a
+    day and a kind that differ are left out, so that no figure marks one for all, and of clocks that
+    differ it is told that each cohort has its own.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
+    every = (rule, *(of_cohorts or {}).values())
     text = f"{rule.name}: {failure_words(rule)}"
     by_words: dict[str, list[str]] = {}
     for cohort, other in (of_cohorts or {}).items():
@@ -332,15 +334,15 @@ def rule_attributes(
         text += f". {told[0].upper()}{told[1:]}"
     found: dict[str, Any] = {
         "rule_text": text,
-        "rule_clock": rule.clock,
-        "rule_kind": rule.kind,
+        "rule_clock": rule.clock if len({one.clock for one in every}) == 1 else "each cohort's own",
         "treatment_running": int(bool(running)),
     }
-    marks = [_marks(one) for one in (rule, *(of_cohorts or {}).values())]
+    marks = [_marks(one) for one in every]
     return found | {k: v for k, v in marks[0].items() if all(m.get(k) == v for m in marks)}
 
 
-def _marks(rule: DLTRule) -> dict[str, float]:
-    """Thresholds and day of a rule that figures mark."""
-    found = {f"rule_{c.line}": c.at_least for c in rule.criteria}
+def _marks(rule: DLTRule) -> dict[str, Any]:
+    """Kind, thresholds and day of a rule that figures mark."""
+    found: dict[str, Any] = {"rule_kind": rule.kind}
+    found |= {f"rule_{c.line}": c.at_least for c in rule.criteria}
     return found if rule.by_day is None else {**found, "rule_by_day": rule.by_day}

@@ -91,6 +91,42 @@ def doses_of_regimen(
     return sorted(out)
 
 
+def doses_of_regimens(
+    doses: Regimen | Mapping[Any, Regimen],
+    subjects: Sequence[Any],
+    until_h: float,
+    sizes: Mapping[str, np.ndarray],
+    compartment: Mapping[str, int] | int,
+    source: str,
+) -> dict[Any, list[CountDose]]:
+    """Doses of every subject: of one regimen for all, or of each subject's own.
+
+    Raises
+    ------
+    DataError
+        If a subject has no regimen, or a regimen is of no subject.
+    """
+    labels = [str(subject) for subject in subjects]
+    by_name = dict.fromkeys(labels, doses) if isinstance(doses, Regimen) else (
+        {str(subject): one for subject, one in doses.items()}
+    )  # fmt: skip
+    if lost := [name for name in by_name if name not in labels]:
+        raise DataError(
+            where=f"{source}, doses, {lost[0]}",
+            what="has a regimen and no counts",
+            remedy="correct the name, or take it out of doses=",
+        )
+    out = {}
+    for k, subject in enumerate(subjects):
+        regimen, where = by_name.get(labels[k]), f"{source}, ID {subject}"
+        if not isinstance(regimen, Regimen):
+            what, remedy = "has counts and no regimen", "give one in doses="
+            raise DataError(where=where, what=what, remedy=remedy)
+        size = {name: values[k] for name, values in sizes.items()}
+        out[subject] = doses_of_regimen(regimen, until_h, size, compartment, where)
+    return out
+
+
 def doses_of_table(
     source: Any,
     date_format: str,

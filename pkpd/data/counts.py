@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.arguments import MAPPING, NAMES, NONE, NUMBER, TEXT, check_arguments, from_to
-from pkpd.data.count_doses import CountDose, doses_of_regimen, doses_of_table
+from pkpd.data.count_doses import CountDose, doses_of_regimens, doses_of_table
 from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
@@ -159,20 +159,9 @@ def read_counts(
     counts, names, unit = _counts(table, identity, hours, found, units, lloq)
     kept = _covariates(table, identity, subjects, covariates)
     if isinstance(doses, Regimen | Mapping):
-        last = float(np.max(hours))
-        by_name = {} if isinstance(doses, Regimen) else {str(s): one for s, one in doses.items()}
-        for k, subject in enumerate(subjects):
-            regimen = doses if isinstance(doses, Regimen) else by_name.get(str(subject))
-            if not isinstance(regimen, Regimen):
-                raise DataError(
-                    where=f"{table.name}, ID {subject}",
-                    what="has counts and no regimen",
-                    remedy="give one in doses=",
-                )
-            size = {name: values[k] for name, values in kept.items()}
-            given[subject] = doses_of_regimen(
-                regimen, last, size, compartment, f"{table.name}, ID {subject}"
-            )
+        given = doses_of_regimens(
+            doses, subjects, float(np.max(hours)), kept, compartment, table.name
+        )
         notes.append("doses follow the planned calendar of the regimen: gates were not applied")
     there = {*given, *(count.subject for count in counts)}
     if lost := [str(s) for s in subjects if s not in there]:
@@ -248,7 +237,15 @@ def _hours(
 def _lines(table: Sheet, lines: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
     """Codes or columns (capitals) to names of lines."""
     if isinstance(lines, Mapping):
-        return {str(code).upper(): name for code, name in lines.items()}
+        found: dict[str, str] = {}
+        for code, name in lines.items():
+            if (other := found.setdefault(str(code).upper(), name)) != name:
+                raise DataError(
+                    where=f"read_counts, lines, {code}",
+                    what=f"is {name} and {other}: capitals and small letters are the same",
+                    remedy="keep one",
+                )
+        return found
     wanted = SPELLINGS if lines is None else {n: SPELLINGS.get(n, (n.upper(),)) for n in lines}
     return {code: name for name, codes in wanted.items() for code in codes}
 

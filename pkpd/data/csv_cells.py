@@ -17,6 +17,8 @@ _BLANKS = " "
 _THOUSANDS = re.compile(r"[<>]?[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _PARTED = re.compile(r"[<>]?\s*[+-]?[1-9]\d{0,2}(\.\d{3})+")
 _COMMA = re.compile(r"[<>]?\s*[+-]?\d*,\d+([eE][+-]?\d+)?")
+# from its beginning (another mark is text) to the separator or the end of the line
+_QUOTED = r'(^|[\r\n{0}])("[^"]*(?:""[^"]*)*") *(?=[\r\n{0}]|\Z)'
 
 
 @dataclass
@@ -79,6 +81,8 @@ def read_cells(path: Path, ignore: str | None, separator: str, known: Collection
     if separator not in first:
         cut = next((one for one in _OTHERS if one in first), separator)
         cut = _BLANKS if cut not in first and len(first.split()) > 1 else cut
+    if cut != " ":
+        text = re.sub(_QUOTED.format(re.escape(cut)), r"\1\2", text)
     # strict: else a quotation mark that is not closed takes the rest of the file into its cell
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=cut, skipinitialspace=cut == " ", strict=True

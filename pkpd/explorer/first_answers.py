@@ -105,7 +105,8 @@ def made_from() -> str:
 def _add_cards(found: hashlib._Hash) -> None:
     for kind in KINDS:
         folder = Path(str(card_folder(kind)))
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        # by parts and with slashes: on every system in one order and under one name
+        for path in sorted(folder.rglob("*"), key=lambda one: one.parts) if folder.is_dir() else ():
             if path.is_file():
-                found.update(f"{kind} {path.relative_to(folder)}\n".encode())
+                found.update(f"{kind} {path.relative_to(folder).as_posix()}\n".encode())
                 found.update(hashlib.sha256(path.read_bytes()).digest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
 import time
@@ -36,6 +37,19 @@ Method = PosteriorMethod | MaximumMethod
 METHODS: tuple[str, ...] = (*get_args(PosteriorMethod), *get_args(MaximumMethod))
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 Centring = Literal["auto", "centred", "non-centred"] | Mapping[str, float | Sequence[float]]
+
+_IDLE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "has no chains": (
+        "nuts",
+        ("checkpoint", "cluster", "tune", "cores", "sampler", "target_accept", "low_rank"),
+    ),
+    "gives no draws": (", ".join(get_args(PosteriorMethod)), ("draws", "chains", "centring")),
+    "is no maximum likelihood": (
+        ", ".join(get_args(MaximumMethod)),
+        ("starts", "iterations", "covariance"),
+    ),
+}
+"""What a method lacks: which methods have it, and the options that it takes."""
 
 _LIBRARIES = ("pkpd", "jax", "numpy", "pymc", "pytensor", "nutpie", "arviz")
 
@@ -175,7 +189,8 @@ def fit(
         parameters.
     PkpdError
         If the likelihood is not finite where the fit would start (the message names the subjects),
-        if a setting has no meaning, or if all parameters are held and the method estimates them.
+        if a setting has no meaning or plays no part in the method, or if all parameters are held
+        and the method estimates them.
     """
     for name, given, kind, room in (
         ("model", model, PopulationModel, "models"),
@@ -203,10 +218,12 @@ def fit(
         start=(start, TEXT | a(MaximumLikelihood, words="a maximum likelihood fit")),
         cluster=(cluster, TEXT | NONE),
     )
-    for word, given in (("checkpoint", checkpoint), ("cluster", cluster)):
-        if given is not None and method != "nuts":
-            what = f"method {method!r} has no chains"
-            raise PkpdError(where=f"fit, {word}", what=what, allowed="nuts")
+    _refuse_idle(
+        method,
+        checkpoint=checkpoint, cluster=cluster, tune=tune, cores=cores, sampler=sampler,
+        target_accept=target_accept, low_rank=low_rank, draws=draws, chains=chains,
+        centring=centring, starts=starts, iterations=iterations, covariance=covariance,
+    )  # fmt: skip
     if method in ("focei", "foce", "fo", "laplace", "laplace-nointer"):
         if start != "auto":
             what, remedy = f"method {method!r} starts at the values of the model", "give it others"
@@ -273,6 +290,16 @@ def fit(
     }
     made_idata = _finished(idata, likelihood, record)
     return Fit(likelihood, made_idata, made, maximum, record)
+
+
+def _refuse_idle(method: str, **given: Any) -> None:
+    """Refuse options that do nothing in the method, where they are not as usual."""
+    usual = inspect.signature(fit).parameters
+    for lacks, (methods, options) in _IDLE.items():
+        for name in options if method not in methods.split(", ") else ():
+            if given[name] != usual[name].default:
+                what = f"method {method!r} {lacks}"
+                raise PkpdError(where=f"fit, {name}", what=what, allowed=methods)
 
 
 def _check_free(model: PopulationModel, method: str) -> None:

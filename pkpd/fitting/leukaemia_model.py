@@ -34,7 +34,7 @@ from pkpd.subjects import Population, sample_population
 
 OBSERVED = ("neutrophils", "platelets", "marrow_blasts")
 FREE = ("rho", "stem_start", "stem_platelet_start", "blasts_start", "kill_blasts")
-"""Parameters that a subject has of its own unless others are named."""
+"""Parameters that a subject has of its own unless others are named, where there are such."""
 
 
 def typical_patient(
@@ -109,7 +109,8 @@ def leukaemia_model(
         Lines of the data: among ``neutrophils``, ``platelets``, ``wbc``, ``marrow_blasts``
         (percent), ``blood_blasts``, ``marrow_cells``.
     free
-        Parameters of the marrow and of the drugs' actions that are individual parameters.
+        Parameters of the marrow and of the drugs' actions that are individual parameters; by
+        default those of `FREE` that there are.
     values
         Other values of parameters that are not free.
     actions
@@ -175,6 +176,8 @@ def leukaemia_model(
         for name in action.parameters
     }
     known |= dict(values or {})
+    if free is FREE:  # of drugs that act by a concentration alone there is no `kill_blasts`
+        free = [name for name in FREE if name in whole.parameters]
     for name in (*free, *(values or {})):
         if name not in whole.parameters:
             what = f"{name!r} is not a parameter of the marrow or of an action"

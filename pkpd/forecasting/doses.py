@@ -120,13 +120,21 @@ def how_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> 
         text = f"{drug}: doses of {_days(sorted(told))} as given"
         said.append(f"{text}, of {_days(rest)} as planned" if rest else text)
     until = max(until_day, *(dose.day for dose in doses)) if doses else 0
-    pairs = zip(schedule.courses, schedule.start_days, strict=True)
+    pairs = list(zip(schedule.courses, schedule.start_days, strict=True))
     held = {one.drug: None for c, start in pairs if start <= until for one in c.modifications}
-    if held:
-        said.append(
-            f"holds and reductions of {', '.join(held)} begin with the next cycle: until then "
-            "doses are as given and as planned"
-        )
+    further = {
+        one.drug
+        for course, start in pairs
+        if start + (course.cycles - 1) * course.cycle_days > until
+        for one in course.modifications
+    }
+    for drugs, when in (
+        ([d for d in held if d in further], "begin with the next cycle: until then"),
+        ([d for d in held if d not in further], "play no part, as no further cycle is planned:"),
+    ):
+        if drugs:
+            text = f"holds and reductions of {', '.join(drugs)} {when} doses are as given and "
+            said.append(f"{text}as planned")
     return tuple(said)
 
 

@@ -30,7 +30,7 @@ import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.kinetics.pattern import Pattern
 
 _RADIUS = 0.5  # largest sigma * h the series is summed for
-_DOUBLINGS = 24  # sigma * h up to 8 million within the radius, to six digits there
+_DOUBLINGS = 24  # sigma * h up to 8 million within the radius, to six digits there; beyond, NaN
 _USUAL = 16  # of these, made for reverse passes in any case
 
 
@@ -136,6 +136,8 @@ def kernel(
     sigma = jax.lax.stop_gradient(sigma)
     reach = jax.lax.stop_gradient(sigma * h) / _RADIUS
     doublings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(reach, 1e-300))), 0, _DOUBLINGS)
+    # beyond them a series cut short would look like an answer
+    sigma = jnp.where(reach > 2.0**_DOUBLINGS, jnp.nan, sigma)
     step = h * jnp.exp2(-doublings)
     x = sigma * step
     shape = jnp.shape(x)

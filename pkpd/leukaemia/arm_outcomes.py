@@ -123,7 +123,7 @@ class PreparedArms:
             return ArmOutcomes(self.arms[index], course, mine["age"], criteria, response_by_day)
 
         every = range(len(self.arms))
-        if threads == 1 or len(self.arms) == 1:
+        if threads is not None or len(self.arms) == 1:  # each on so many threads in its turn
             outcomes = [one(index, threads) for index in every]
         else:
             outcomes = list(course_pool().map(lambda index: one(index, 1), every))

@@ -104,8 +104,11 @@ def first_sentence(found: SearchResult) -> str:
 def _kept(found: SearchResult) -> str:
     """Say how many schedules keep the limits."""
     limits = found.menu.limits
+    if not limits:
+        many = f"{(number := len(found.members))} schedule{'s' * (number != 1)}"
+        return f"{many}, without a limit, {IN_WORDS[found.view]}"
     kept = int(found.answers[found.view].allowed(limits).sum())
-    told = " and ".join(limit.words for limit in limits) or "all limits (there are none)"
+    told = " and ".join(limit.words for limit in limits)
     verb = "keeps" if kept == 1 else "keep"
     return f"{kept} of {len(found.members)} schedules {verb} {told} {IN_WORDS[found.view]}"
 

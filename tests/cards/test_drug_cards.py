@@ -18,6 +18,7 @@ from pkpd.cards.drug_cards import (
     drug_named,
     drug_names,
     load_drug_card,
+    read_drug_card,
 )
 from pkpd.cards.trial_cards import drug_card_of
 from pkpd.errors import CardError, PkpdError
@@ -436,3 +437,17 @@ def test_a_card_that_says_nothing_is_refused(mine):
     with pytest.raises(CardError, match="add pk and effect, or a table"):
         load_drug_card(str(file))
     assert len(set(ACTIONS)) == 7
+
+
+def test_units_of_absorption_are_spelled_as_others_and_both_are_looked_at(tmp_path):
+    text = (card_folder("drugs") / "clofarabine.toml").read_text()
+    file = tmp_path / "clofarabine.toml"
+    file.write_text(text.replace('value = 0.5, unit = "h"', 'value = 0.5, unit = "hour"'))
+    half_life = read_drug_card(file).by_mouth.absorption_half_life
+    assert (half_life.value, half_life.unit) == (0.5, "h")
+    file.write_text(text.replace('value = 0.575, unit = "1"', 'value = 0.575, unit = "mg"'))
+    with pytest.raises(CardError, match=r"by_mouth > bioavailability: is 0.575 mg; allowed: 0 1"):
+        read_drug_card(file)
+    file.write_text(text.replace('value = 0.5, unit = "h"', 'value = 0, unit = "h"'))
+    with pytest.raises(CardError, match="absorption_half_life: is not a time above 0"):
+        read_drug_card(file)

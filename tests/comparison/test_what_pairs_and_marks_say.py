@@ -1,10 +1,13 @@
 """Words beside pairs of schedules, other rules, kidneys that age moves, and intervals of chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import pkpd
-from pkpd.comparison.rows import _probability
+from pkpd.cards import load_rule
+from pkpd.comparison.rows import _probability, rule_attributes
 from pkpd.comparison.uncertainty import paired_difference, risk
 from pkpd.report.comparison import beside_tables as wording
 
@@ -135,3 +138,15 @@ def test_who_cannot_be_judged_is_not_told_as_not_reached():
     texts = {"endpoint": "dlt", "line": "", "rule": "r", "assumed": ""}
     row = _probability(verdicts, **texts, published=None, common=about)
     assert (row.estimate, row.censored) == (pytest.approx(2 / 3), 0.0)
+
+
+def test_clocks_and_kinds_of_cohorts_that_differ_are_not_those_of_the_first():
+    one = load_rule("leukemia_d42_generic")
+    other = replace(one, clock="consolidation")
+    both = rule_attributes(one, None, {"a": one, "b": other})
+    assert both["rule_clock"] == "each cohort's own"
+    assert both["rule_by_day"] == one.by_day
+    assert both["rule_kind"] == one.kind
+    assert rule_attributes(other, None, {"a": other})["rule_clock"] == "consolidation"
+    fallen = replace(one, kind="not_recovered_from_nadir", nadir_below=(1.0, 50.0))
+    assert "rule_kind" not in rule_attributes(one, None, {"a": one, "b": fallen})

@@ -78,6 +78,9 @@ def test_regimen_per_size(write):
         read_counts(write(WIDE), doses=regimen, units={"ANC": "cells/uL"})
     with pytest.raises(DataError, match="ID 2: has counts and no regimen"):
         read_counts(write(WIDE), doses={1: regimen}, units={"ANC": "cells/uL"}, covariates=["BSA"])
+    both = {1: regimen, 2: regimen, "l": regimen}
+    with pytest.raises(DataError, match=r"counts.csv, doses, l: has a regimen and no counts; corr"):
+        read_counts(write(WIDE), doses=both, units={"ANC": "cells/uL"}, covariates=["BSA"])
 
 
 def test_dates_count_from_the_first_dose(write):
@@ -241,6 +244,9 @@ def test_a_line_has_its_limit_by_its_column_and_its_code_may_be_a_number(write):
 def test_lines_have_names(write):
     with pytest.raises(PkpdError, match="read_counts, lines, ANC, line: None is given"):
         read_counts(write(WIDE), lines={"ANC": None})
+    assert read_counts(write(WIDE), lines={"ANC": "a", "anc": "a"}).lines == ("a",)
+    with pytest.raises(DataError, match="read_counts, lines, anc: is b and a: capitals"):
+        read_counts(write(WIDE), lines={"ANC": "a", "anc": "b"})
 
 
 def test_columns_of_counts_may_have_other_names(write):

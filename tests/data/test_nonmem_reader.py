@@ -214,6 +214,15 @@ def test_cells_in_quotation_marks_may_hold_marks_and_lines(write):
     assert data.observations.value.tolist() == [5.0, 4.0, 3.0]
 
 
+def test_blanks_may_follow_a_closing_quotation_mark(write):
+    text = '"ID" ,TIME,DV,"NOTE" \n"1" ,0,5,"a, ""b"" ,\n"" ,"  \n1,1,"4"  ,5" x\n'
+    data = read_nonmem(write(text))
+    assert data.observations.value.tolist() == [5.0, 4.0]
+    assert data.observations.row.tolist() == [0, 1]
+    with pytest.raises(DataError, match="row 4: has a quotation mark"):
+        read_nonmem(write(text.replace('"4"', '"4" "')))
+
+
 def test_units_are_by_name(write):
     with pytest.raises(PkpdError, match="units, column: 1 is given; allowed: text"):
         read_nonmem(write(TABLE), units={1: "mg"})

@@ -20,7 +20,7 @@ from pkpd.evidence.sampling.chains import ChainSettings, sample
 from pkpd.evidence.sampling.chains_checked import ChainLimits, check_chains
 from pkpd.evidence.sampling.emulator import Training, train
 from pkpd.evidence.sampling.points import keep_round, kept_start, near, points_kept
-from pkpd.evidence.sampling.simulations import Simulations, Task, simulate_at
+from pkpd.evidence.sampling.simulations import Simulations, Task, blocks_of, simulate_at
 from pkpd.marrow.variants import FULL
 from pkpd.units import Parameter
 
@@ -258,3 +258,17 @@ def test_simulations_of_other_patients_are_kept_in_another_folder(table_file):
 
     assert place() == place(title="in other words")
     assert len({place(), place(disease="aml_unfit"), place(least_platelets=50.0)}) == 3
+
+
+def test_blocks_drawn_again_keep_patients_together_in_rounds_of_any_size():
+    block = blocks_of([30, 50])
+    # the patients of a round begin anew: blocks of 25, 5, 25 and 25
+    assert np.bincount(block).tolist() == [25, 5, 25, 25]
+    assert np.flatnonzero(block == 2)[0] == 30
+    places = learning._blocks_again(block, 3)
+    drawn = np.random.default_rng(3).integers(4, size=4)
+    np.testing.assert_array_equal(
+        places, np.concatenate([np.flatnonzero(block == one) for one in drawn])
+    )
+    even = learning._blocks_again(blocks_of([50, 50]), 3)
+    np.testing.assert_array_equal(even, (drawn[:, None] * 25 + np.arange(25)).ravel())

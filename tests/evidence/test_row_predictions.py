@@ -1,8 +1,11 @@
 """Rows predicted by the likelihood's own replicates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pkpd.errors import PkpdWarning
 from pkpd.evidence import EvidenceLikelihood, load_evidence
 from pkpd.evidence.criticism.row_predictions import predict_table
 
@@ -45,3 +48,7 @@ def test_rows_are_predicted_as_their_arms_are(table_file, stand_in, truth):
     checks = {one.row.id: one for one in wide.checks()}
     assert set(checks) == set(wide.rows)
     assert checks[response].lower < checks[response].observed < checks[response].upper
+    # a row of which no draw gives a number is named
+    never = replace(wide, values={**wide.values, response: np.full(480, np.nan)})
+    with pytest.warns(PkpdWarning, match="rows B.cr_rate: no draw gives a number"):
+        assert len(never.checks()) == len(checks) - 1

@@ -283,11 +283,12 @@ def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
     assert {json.loads(line)["index"] for line in kept[1].splitlines()} == set(range(3))
     shown = capsys.readouterr().out
     assert "niform: 3 tables, ranks of " in shown
-    assert [int(row["table"]) for row in lines(tmp_path / "synthetic_ranks.csv")] == list(range(3))
-    summary = json.loads((tmp_path / "synthetic_summary.json").read_text())
+    folder = tmp_path / "synthetic_reduced"
+    assert [int(row["table"]) for row in lines(folder / "ranks.csv")] == list(range(3))
+    summary = json.loads((folder / "summary.json").read_text())
     assert summary["verdict"] in shown
     assert set(summary["table"]) >= {"regrowth", "log likelihood"}
-    assert (tmp_path / "synthetic_ecdf.png").stat().st_size > 10_000
+    assert (folder / "ecdf.png").stat().st_size > 10_000
     monkeypatch.setattr(sys, "argv", ["x", "--tables", "1"])
     with pytest.raises(SystemExit):
         synthetic_tables.main()

@@ -152,9 +152,7 @@ def test_a_cycle_ends_after_its_doses(table_file):
     two = line.replace("1-28,40,g34_neutropenia,9,40", "1-21,40,anc_recovery_diff_d,2,")
     two = f"{two},lenalidomide:10 mg:PO:1-28"
     header = header.replace("numerator,denominator", "value,denominator") + ",other_schedule"
-    with pytest.raises(
-        DataError, match="cycle_days: it is 21, and the last dose is on day 28"
-    ):
+    with pytest.raises(DataError, match="cycle_days: it is 21, and the last dose is on day 28"):
         load_evidence(table_file(two, header=header))
 
 
@@ -232,8 +230,8 @@ def test_every_name_of_a_drug_is_that_of_its_card(table_file):
 TWO_ARMS = "study,population,schedule,n,endpoint,value,lower,upper,limits,mark,other_schedule"
 
 
-def two_arms(value="0.8", lower="", upper="", limits="", other="cytarabine:50 mg/m2:CI:1-7"):
-    first = "A,aml,cytarabine:100 mg/m2:CI:1-7,40,anc_recovery_time_ratio"
+def two_arms(value="0.8", lower="", upper="", limits="", other="cytarabine:50 mg/m2:CI:1-7", n=40):
+    first = f"A,aml,cytarabine:100 mg/m2:CI:1-7,{n},anc_recovery_time_ratio"
     return f"{first},{value},{lower},{upper},{limits},READ,{other}"
 
 
@@ -243,6 +241,7 @@ def two_arms(value="0.8", lower="", upper="", limits="", other="cytarabine:50 mg
         ({"value": ""}, "row 2, column value: it is empty"),
         ({"value": "-2"}, "row 2, column value: -2 is no ratio of days; allowed: above 0"),
         ({"lower": "0", "upper": "2", "limits": "ci95"}, "column lower: 0 is no ratio of days"),
+        ({"n": ""}, "row 2, column n: the number of patients is missing; give n, or say why"),
     ],
 )
 def test_a_ratio_that_cannot_be_is_refused(table_file, cells, message):
@@ -254,6 +253,11 @@ def test_a_tolerated_dose_needs_no_number(table_file):
     line = "A,solid,clofarabine:2 mg/m2:IV1h:1-5,6,mtd_mgm2,,,,,READ,clofarabine:4 mg/m2:IV1h:1-5"
     rows = load_evidence(table_file(line, header=TWO_ARMS))
     assert how_used(rows)[0].kind == "tolerated dose"
+
+
+def test_a_ratio_with_an_interval_needs_no_number_of_patients(table_file):
+    line = two_arms(lower="0.6", upper="1.1", limits="ci95", n="")
+    assert len(load_evidence(table_file(line, header=TWO_ARMS))) == 1
 
 
 def test_one_arm_may_be_compared_with_several(table_file):

@@ -462,6 +462,28 @@ def test_concentrations_follow_the_schedules_while_their_fold_is_open(page):
     assert said == "The pictures are those before the last change. server: busy."
 
 
+@pytest.mark.slow
+def test_a_rule_that_a_file_changes_is_its_own_again_where_a_further_change_is_cleared(page):
+    page.evaluate(
+        """async () => {
+          const state = await import("/static/state.js");
+          const controls = await import("/static/controls.js");
+          state.doc.data.rule_change = { by_day: 50 };
+          controls.build();
+        }"""
+    )
+    move(page, "Platelets recovered at, 10⁹/L, slider", "60")
+    assert in_address(page)["rule_is_protocols"] is False
+    page.get_by_label("Platelets recovered at, 10⁹/L", exact=True).fill("")
+    settled(page)
+    held = in_address(page)
+    assert held["rule_change"] == {"by_day": 50}
+    assert "rule_is_protocols" not in held
+    page.get_by_label("By day", exact=True).fill("")
+    settled(page)
+    assert in_address(page)["rule_is_protocols"] is False
+
+
 @pytest.mark.long
 def test_visits_of_a_file_come_back_with_its_days(page):
     page.evaluate(

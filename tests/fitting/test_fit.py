@@ -269,6 +269,15 @@ def test_centred_sampling_finds_it_too():
         ({"method": "advi", "checkpoint": "x"}, "fit, checkpoint: method 'advi' has no chains"),
         ({"method": "focei", "checkpoint": "x"}, "fit, checkpoint: method 'focei' has no"),
         ({"method": "focei", "cluster": "local"}, "fit, cluster: method 'focei' has no chains"),
+        (
+            {"method": "focei", "draws": 500},
+            "fit, draws: method .focei. gives no draws; allow",
+        ),
+        ({"method": "fo", "centring": "centred"}, "fit, centring: method .fo. gives no draws"),
+        ({"method": "laplace", "sampler": "pymc"}, "fit, sampler: method .laplace. has no"),
+        ({"method": "map", "tune": 500}, "fit, tune: method .map. has no chains; allowed: nuts"),
+        ({"method": "advi", "target_accept": 0.9}, "fit, target_accept: method .advi. has no"),
+        ({"starts": 3}, "fit, starts: method .nuts. is no maximum likelihood; allowed: fo, foce"),
     ],
 )
 def test_settings_without_meaning_are_refused(changes, message):

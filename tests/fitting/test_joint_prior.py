@@ -276,8 +276,9 @@ def conjugate_model():
 def test_posterior_is_that_in_closed_form(method):
     data = straight_data()
     mean, covariance = posterior(data)
+    own = {"tune": 500} if method == "nuts" else {}
     found = pkpd.fit(
-        conjugate_model(), data, method=method, draws=1500, tune=500, chains=2, progress=False
+        conjugate_model(), data, method=method, draws=1500, chains=2, progress=False, **own
     )
     for i, name in enumerate(("level", "slope")):
         drawn, sd = found.idata.posterior[name].values, np.sqrt(covariance[i, i])

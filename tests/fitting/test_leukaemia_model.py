@@ -78,6 +78,13 @@ def test_compartments_are_numbered_in_the_order_of_the_drugs():
     assert made.drugs[0].name == "clofarabine"  # those with kinetics stand first
 
 
+def test_of_a_drug_that_acts_by_its_concentration_alone_the_parameters_there_are_are_free():
+    made = leukaemia_model({"clofarabine": compartments(2)}, disease="aml")
+    assert made.parameters[-4:] == ("rho", "stem_start", "stem_platelet_start", "blasts_start")
+    with pytest.raises(PkpdError, match="'kill_blasts' is not a parameter of the marrow"):
+        leukaemia_model({"clofarabine": compartments(2)}, disease="aml", free=["kill_blasts"])
+
+
 def test_another_name_of_a_growth_factor_is_no_chemotherapy():
     made = leukaemia_model({"G-CSF": None}, disease="aml", free=["rho"])
     assert "G-CSF_intensity" not in dict(made.held)

@@ -29,6 +29,7 @@ from pkpd.fitting.model.specification import PopulationModel, parameter
 from pkpd.fitting.uncertainty import refit
 from pkpd.fitting.uncertainty.bootstrap import _Samples
 from pkpd.fitting.uncertainty.likelihood_ratio import ratio_p
+from pkpd.predict.ode import ode_model
 from pkpd.predict.pk import compartments
 
 LIMIT = stats.chi2.ppf(0.95, 1)
@@ -147,6 +148,23 @@ def test_models_of_the_same_names_lie_in_no_other_structure_or_sum(data):
     for linear in (False, True):
         larger = described(3, combined(0.1, 0.1, linear=linear))
         assert list(extra_parameters(single, larger)) == ["sigma_concentration_additive"]
+
+
+def test_equations_of_another_name_are_the_same_structure(data):
+    def described(name, **more):
+        structure = ode_model(
+            lambda t, y, p: {"central": -p["k"] * y["central"]},
+            states=["central"],
+            parameters=["k"],
+            outputs={"concentration": lambda y, p: y["central"]},
+            name=name,
+            max_step_h=0.5,
+        )
+        model = PopulationModel(structure, [parameter("k", 0.1, **more)], additive(0.1))
+        return description(FreeParameters(bind(model, data)))
+
+    few, many = described("one"), described("two", iiv=0.3)
+    assert list(extra_parameters(few, many)) == ["omega_k"]
 
 
 def test_degrees_of_freedom_are_at_infinity_without_them(with_groups, data):

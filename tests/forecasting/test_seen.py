@@ -257,6 +257,15 @@ def test_holds_begin_with_the_next_cycle_where_doses_are_as_given_and_that_is_to
         "given and as planned",
     )
     assert how_given(held, [], 8) == ()
+    # in the last cycle, and in the first of two courses
+    told = "holds and reductions of lenalidomide {} doses are as given and as planned"
+    last = [GivenDose(31, "lenalidomide", 0.0)]
+    ended = "play no part, as no further cycle is planned:"
+    assert how_given(held, last, 36)[1:] == (told.format(ended),)
+    once = Regimen((replace(course, modifications=(hold,), cycles=1),))
+    assert how_given(once, doses, 8)[1:] == (told.format(ended),)
+    again = once.then(once, start_day=43)
+    assert how_given(again, doses, 8)[1:] == (told.format("begin with the next cycle: until then"),)
 
 
 def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():

@@ -324,6 +324,15 @@ def test_doublings_of_fast_rates_are_made_only_for_them():
     assert "24" not in turns
 
 
+def test_a_rate_beyond_what_the_series_reaches_gives_no_amount():
+    """All of the drug was lost at 20 million an hour."""
+    p = {"CL": 6.0, "V1": 30.0, "k_in": 2e7, "k_out": 2e7, "per_umol": 3.0}
+    pk = Disposition(1, effect_site=True)
+    p = {name: jnp.array([value]) for name, value in p.items()}
+    prop = propagator_of(pk)(p, jnp.array([4.0]))
+    assert np.isnan(pk.advance(prop, pk.dose(pk.zero(1), 50.0))[0]).all()
+
+
 def test_half_lives():
     def half_lives(pk, p):
         return jax.jit(pk.half_lives)(p)

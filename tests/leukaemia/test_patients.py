@@ -7,6 +7,7 @@ import pytest
 from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
 from pkpd.errors import PkpdError
+from pkpd.leukaemia import arm_outcomes
 from pkpd.leukaemia.arm_outcomes import PreparedArms, population_outcomes
 from pkpd.leukaemia.drug_effects import drug_named, intensity, prepare_regimen
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, with_changes
@@ -168,7 +169,7 @@ def test_same_seed_same_numbers_and_arms_do_not_interfere():
         population_outcomes(plans[0], theta, 128, source=bad)
 
 
-def test_arms_made_together_are_those_made_alone():
+def test_arms_made_together_are_those_made_alone(monkeypatch):
     """Diseases with and without a capacity of their own, ages, and limits of entry, mixed."""
     schedule = arm(*SEVEN_THREE, ("clofarabine", 20, M2, "2-4", "oral"), horizon=30).schedule
     plans = [
@@ -181,7 +182,8 @@ def test_arms_made_together_are_those_made_alone():
     sources = [who(plan, 40, 2, plan.name) for plan in plans]
     together = PreparedArms(plans, sources)
     together.outcomes(default_theta(), threads=1)  # nothing of it is left over
-    for got, plan, own in zip(together.outcomes(theta), plans, sources, strict=True):
+    every = together.outcomes(theta)
+    for got, plan, own in zip(every, plans, sources, strict=True):
         alone = population_outcomes(plan, theta, 40, source=own)
         assert got.n == alone.n == 40
         for name in ("neutrophils", "platelets_with_transfused", "marrow_blasts", "wbc"):
@@ -189,6 +191,13 @@ def test_arms_made_together_are_those_made_alone():
                 getattr(got.course, name), getattr(alone.course, name), rtol=1e-11, atol=1e-300
             )
         np.testing.assert_array_equal(got.baseline["age"], alone.baseline["age"])
+
+    def refuse():
+        pytest.fail("threads of all cores")
+
+    monkeypatch.setattr(arm_outcomes, "course_pool", refuse)
+    two = together.outcomes(theta, threads=2)
+    np.testing.assert_array_equal(two[0].course.wbc, every[0].course.wbc)
 
 
 def test_a_prepared_regimen_gives_the_tables_of_every_parameter_set():

@@ -282,12 +282,12 @@ def test_the_nearest_is_the_same_in_sentence_and_table(found):
     lacking = (*limits, Limit("remission", at_least=0.5, probability=0.1))
     np.testing.assert_array_equal(one.over(lacking), one.over(limits))
     free = replace(found, menu=replace(found.menu, limits=()))
-    assert "4 of 4 schedules" in free.summary()
+    assert "4 schedules, without a limit, " in free.summary()
 
 
 def test_a_search_without_limits_is_told_and_drawn(found):
     free = replace(found, menu=replace(found.menu, limits=()))
-    assert free.summary().startswith("4 of 4 schedules keep all limits (there are none) ")
+    assert free.summary().startswith("4 schedules, without a limit, in the marrow without leuk")
     assert "worth comparing: " in free.sentence()
     assert "limit" not in free.plot()._supxlabel.get_text()
 

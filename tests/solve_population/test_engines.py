@@ -129,6 +129,12 @@ def test_rates_that_are_fast_are_those_of_either_engine():
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
     theta[rows] /= 100.0
     np.testing.assert_allclose(one, problem("compiled").log_counts(theta), rtol=0, atol=1e-3)
+    # beyond what the series reaches a lane has no count, and the others have theirs
+    theta[rows, 0] *= 2e7 / theta[rows[1], 0]
+    for engine in ENGINES:
+        found = problem(engine).log_counts(theta)
+        assert np.isnan(found[:, 0, 1:]).all()
+        np.testing.assert_allclose(found[:, 1:], one[:, 1:], rtol=0, atol=1e-3)
 
 
 def test_likelihoods_of_the_engines_agree():

@@ -105,6 +105,9 @@ def test_lanes_without_a_schedule_are_refused():
         prepare(STRUCTURE, schedules(), times()).log_counts(parameters(7))
     with pytest.raises(PkpdError, match="out of range"):
         prepare(STRUCTURE, schedules(), times(), schedule=[0, 3])
+    for index in (0.9, np.nan):
+        with pytest.raises(PkpdError, match="no whole number; allowed: one number from 0 to"):
+            prepare(STRUCTURE, schedules(), times(), schedule=[0, index])
 
 
 def test_a_first_lane_that_is_none_does_not_reach_its_neighbours():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.errors import PkpdWarning
 from pkpd.evidence.likelihood.density import logits_and_days
 from pkpd.evidence.likelihood.drawn_rows import RowDrawer
 from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator
@@ -87,15 +89,25 @@ class RowsPredicted:
             Of how ties are split.
         weights : float[draws]
             By study, of the draws (such as those that leave the study out); equal if absent.
+
+        Warns
+        -----
+        PkpdWarning
+            Of rows for which no draw gives a number: nothing is said of them.
         """
         rng, own = np.random.default_rng(seed), weights or {}
-        checks = []
+        checks, lost = [], []
         for name, row in self.rows.items():
             values = self.values[name]
             given = own.get(row.study, np.ones(1))
             w = np.repeat(given, values.size // given.size)
             if np.isfinite(values[w > 0.0]).any():
                 checks.append(check_row(row, self.kinds[name], values, w, level, rng))
+            else:
+                lost.append(name)
+        if lost:
+            what = "no draw gives a number, they are not compared"
+            warnings.warn(f"rows {', '.join(lost)}: {what}.", PkpdWarning, stacklevel=2)
         return tuple(checks)
 
 

@@ -39,10 +39,10 @@ from pkpd.evidence.sampling.points import (
     points_kept,
 )
 from pkpd.evidence.sampling.simulations import (
-    BLOCK,
     MarrowMaker,
     Simulations,
     Task,
+    blocks_of,
     digits_of,
     joined,
     kept_simulations,
@@ -242,7 +242,7 @@ def learn(
     checked = check_chains(sampled.z, prior.names, divergent, limits)
     simulations = joined(parts)
     halves = halves_at(
-        simulations, _weights(parts), inputs, wired, plan.training, prior, density,
+        parts, inputs, wired, plan.training, prior, density,
         sampled.z.reshape(-1, prior.size)[:: max(1, sampled.z[..., 0].size // 24)][:24],
     )  # fmt: skip
     record = {
@@ -334,17 +334,16 @@ def emulator_of(
     wired = _wired(make, likelihood, prior, inputs, plan, place)
     simulations, weight, seed = joined(parts), _weights(parts), _network_seed(plan, last)
     if another:
-        places = _blocks_again(len(simulations), another)
+        places = _blocks_again(blocks_of([len(part) for part in parts]), another)
         simulations, weight, seed = simulations.taken(places), weight[places], 1000 + another
     return train(simulations, inputs, plan.training, wired=wired, weight=weight, seed=seed)
 
 
-def _blocks_again(number: int, seed: int) -> NDArray[np.int64]:
-    """Places of simulations, by blocks with the same patients drawn with replacement."""
-    blocks = -(-number // BLOCK)
-    drawn = np.random.default_rng(seed).integers(blocks, size=blocks)
-    places = (drawn[:, None] * BLOCK + np.arange(BLOCK)).ravel()
-    return places[places < number]
+def _blocks_again(block: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Places of simulations, by blocks drawn with replacement."""
+    number = int(block[-1]) + 1
+    drawn = np.random.default_rng(seed).integers(number, size=number)
+    return np.concatenate([np.flatnonzero(block == one) for one in drawn])
 
 
 def _network_seed(plan: LearningPlan, index: int) -> int:
@@ -440,8 +439,7 @@ def facts_of(likelihood: EvidenceLikelihood, plan: LearningPlan) -> dict[str, ob
 
 
 def halves_at(
-    simulations: Simulations,
-    weight: Floats,
+    parts: list[Simulations],
     inputs: list[int],
     wired: Wiring,
     training: Training,
@@ -453,10 +451,10 @@ def halves_at(
 
     The mean of several networks errs less.
     """
-    single = replace(training, networks=1)
+    single, simulations, weight = replace(training, networks=1), joined(parts), _weights(parts)
     answers = []
     # blocks share patients: neighbours stay together
-    block = np.arange(len(simulations)) // 25
+    block = blocks_of([len(part) for part in parts])
     for part in (0, 1):
         own = np.flatnonzero(block % 2 == part)
         emulator = train(

@@ -10,7 +10,7 @@ import hashlib
 import multiprocessing
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +214,12 @@ def simulate_at(
             for future in as_completed(waiting):
                 keep(waiting[future], future.result())
     return joined([done[index] for index in range(len(blocks))])
+
+
+def blocks_of(sizes: Sequence[int]) -> NDArray[np.int64]:
+    """Block of every simulation of rounds of these sizes; each round begins blocks of its own."""
+    first = np.cumsum([0, *(-(-size // BLOCK) for size in sizes)])
+    return np.concatenate([at + np.arange(n) // BLOCK for at, n in zip(first, sizes, strict=False)])
 
 
 def kept_simulations(folder: Path, number: int) -> Simulations | None:

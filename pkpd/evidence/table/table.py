@@ -360,6 +360,9 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
     """Fill numerator, denominator and n from one another, and refuse what cannot be counted."""
     n = row.n if row.n is not None else row.denominator
     needs_n = not row.unused and row.endpoint.kind in ("count", "quantiles", "mean")
+    # without an interval a contrast errs as its patients say
+    contrast = row.endpoint.kind in ("ratio", "difference")
+    needs_n |= not row.unused and contrast and (row.lower is None or row.limits == "iqr")
     if needs_n and n is None:
         cell.refuse("n", "the number of patients is missing", remedy="give n, or say why in unused")
     two_arms = row.endpoint.kind in ("mtd", "ratio", "difference")

@@ -78,7 +78,10 @@ function trial() {
   return group(part("patients", "Patients", who), part("rule", "Rule", rule(data)), part("model", "Model and simulation", ensemble(doc, data)));
 }
 
-const unchanged = new WeakMap(); // file -> whether its rule is the protocol's, before a control changed it
+// file -> the change of the rule that it brought, and whether its rule is the protocol's
+const unchanged = new WeakMap();
+
+const changeOf = (data) => JSON.stringify(Object.entries(data.rule_change ?? {}).sort());
 
 function rule(data) {
   const box = node("fieldset", {}, node("legend", { class: "hidden" }, "Rule"));
@@ -96,14 +99,12 @@ function rule(data) {
   }).made);
   if (card) box.append(node("p", { class: "label" }, card.text));
   const set = (key) => (v) => {
+    if (!unchanged.has(data)) unchanged.set(data, { change: changeOf(data), protocols: data.rule_is_protocols });
     data.rule_change ??= {};
     put(data.rule_change, key, v);
-    if (!unchanged.has(data)) unchanged.set(data, data.rule_is_protocols);
-    data.rule_is_protocols = false;
-    if (!Object.keys(data.rule_change).length) {
-      delete data.rule_change;
-      put(data, "rule_is_protocols", unchanged.get(data));
-    }
+    if (!Object.keys(data.rule_change).length) delete data.rule_change;
+    const { change, protocols } = unchanged.get(data);
+    put(data, "rule_is_protocols", changeOf(data) === change ? protocols : false);
     changed();
   };
   const at = (line) => (v) => {

@@ -20,6 +20,7 @@ _SEEN = ("subject", "record", "line", "value", "censored", "lower")
 _MEASURED = {"time": "TIME", "line": "line", "value": "DV", "censored": "CENS", "lower": "LIMIT"}
 _COMPUTED = {"centring", "choose", "engine", "general_step_h", "max_step_h", "options", "start"}
 _WRITTEN = {"line", "notes", "omegas", "prior", "record", "sigmas", "source", "thetas"}
+_WRITTEN |= {"OdeSystem.name"}  # other names of that kind are drugs and compartments
 _NO_MATTER = _COMPUTED | _WRITTEN | {"typical"}
 """Attributes that are no part of what a model is, or that are told elsewhere."""
 _IS = "is"
@@ -103,7 +104,8 @@ def _plain(part: Any, priors: bool) -> Any:
         return part.tolist()
     told = {_IS: type(part).__name__}
     if is_dataclass(part):
-        own = [field.name for field in fields(part) if field.name not in _NO_MATTER]
+        names = (field.name for field in fields(part))
+        own = [n for n in names if not _NO_MATTER & {n, f"{told[_IS]}.{n}"}]
         told |= {name: _plain(getattr(part, name), priors) for name in own}
     return told
 

@@ -36,6 +36,7 @@ from pkpd.solve.compiled.program import (
 )
 
 _RADIUS = 0.5  # largest outflow times length the series is summed for
+_NO_ANSWER = float("nan")
 
 
 @inner
@@ -95,6 +96,8 @@ def series_shape(code, head, rates, h):
         reach *= 0.5
         factor *= 0.5
         doublings += 1
+    # beyond them a series cut short would look like an answer
+    sigma = where_greater(sigma * (h * factor), splat(_RADIUS), splat(_NO_ANSWER), sigma)
     return sigma, doublings, h * factor
 
 

@@ -444,13 +444,15 @@ def prepare(
     )
     groups = grid.n_schedules
     if schedule is not None:
-        index = np.asarray(schedule, dtype=np.int64)
-        if index.ndim != 1 or index.size == 0 or index.min() < 0 or index.max() >= groups:
+        given = np.asarray(schedule, dtype=np.float64)
+        there = (given >= 0) & (given < groups) & (given == np.floor(given))
+        if given.ndim != 1 or given.size == 0 or not there.all():
             raise PkpdError(
                 where="population",
-                what="a schedule index is out of range",
+                what="a schedule index is out of range or no whole number",
                 allowed=f"one number from 0 to {groups - 1} per lane",
             )
+        index = given.astype(np.int64)
     else:
         index = None if groups == 1 else np.arange(groups)
     plan = None if engine == "scan" else compiled.compile_plan(structure)
