@@ -6,13 +6,32 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.designs.predicted import Predicted
+from pkpd.comparison.scenario import load_scenario
+from pkpd.designs.design_card import DesignFile
+from pkpd.designs.predicted import Predicted, order_of
 from pkpd.errors import PkpdError
 
 PATIENTS, DRAWS = 300, 100
 
 
-def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Predicted:
+def check_schedules(path: Path, design: DesignFile) -> None:
+    """Refuse a schedule file whose cohorts are not the doses of a design, before it is simulated.
+
+    Raises
+    ------
+    PkpdError
+        If it cannot be read, has several trials, or other cohorts.
+    """
+    trials = load_scenario(str(path)).trials
+    if len(trials) != 1:
+        what = f"it has {len(trials)} trials"
+        raise PkpdError(where=str(path), what=what, remedy="name a file of one trial")
+    order_of(design, tuple(cohort.id for cohort in trials[0].cohorts))
+
+
+def predicted_risks(
+    path: Path, *, seed: int = 1, jobs: int | None = None, design: DesignFile | None = None
+) -> Predicted:
     """Simulate the cohorts of a schedule file and give their DLT risks.
 
     Parameters
@@ -21,6 +40,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
         The schedule file; its cohorts are the doses.
     seed, jobs
         As of `pkpd.compare`, which simulates 300 patients under 100 draws.
+    design
+        Whose doses the cohorts must be.
 
     Returns
     -------
@@ -35,6 +56,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
     """
     from pkpd.comparison.run import compare  # takes long to load, and few designs ask
 
+    if design is not None:
+        check_schedules(path, design)
     found = compare(str(path), patients=PATIENTS, draws=DRAWS, seed=seed, jobs=jobs)
     if len(found.trials) != 1:
         what = f"it has {len(found.trials)} trials"

@@ -303,7 +303,12 @@ def _read_design(path: Path) -> object:
     """Read a design file; only one who has one waits for the designs to load."""
     from pkpd.designs.design_card import load_design
 
-    return load_design(path)
+    design = load_design(path)
+    if design.schedules:
+        from pkpd.comparison.design_risks import check_schedules
+
+        check_schedules(path.parent / design.schedules, design)
+    return design
 
 
 def with_overrides(
