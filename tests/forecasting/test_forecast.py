@@ -402,7 +402,9 @@ def test_a_continuation_that_has_begun_is_refused_with_later_counts(source):
         source, EARLY, CLOFARABINE, 30, bank=200, engine="importance", alternatives=["15"]
     )
     assert counts.update({"DAY": [14], "ANC": [0.4]}).alternatives.sizes["continuation"] == 2
-    with pytest.raises(PkpdError, match=r"on day 15, and counts were .*; let it differ from day 18 on"):
+    with pytest.raises(
+        PkpdError, match=r"on day 15, and counts were .*; let it differ from day 18 on"
+    ):
         counts.update({"DAY": [18], "ANC": [0.4]})
 
 
