@@ -6,27 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.comparison.scenario import load_scenario
+from pkpd.comparison.scenario import check_schedules
 from pkpd.designs.design_card import DesignFile
-from pkpd.designs.predicted import Predicted, order_of
+from pkpd.designs.predicted import Predicted
 from pkpd.errors import PkpdError
 
 PATIENTS, DRAWS = 300, 100
-
-
-def check_schedules(path: Path, design: DesignFile) -> None:
-    """Refuse a schedule file whose cohorts are not the doses of a design, before it is simulated.
-
-    Raises
-    ------
-    PkpdError
-        If it cannot be read, has several trials, or other cohorts.
-    """
-    trials = load_scenario(str(path)).trials
-    if len(trials) != 1:
-        what = f"it has {len(trials)} trials"
-        raise PkpdError(where=str(path), what=what, remedy="name a file of one trial")
-    order_of(design, tuple(cohort.id for cohort in trials[0].cohorts))
 
 
 def predicted_risks(

@@ -48,10 +48,7 @@ _NEIGHBOURS_D = 3.0
 
 @dataclass(frozen=True)
 class GivenDose:
-    """A dose that was given: protocol day, drug, mg, hour of the day, hours of infusion, route.
-
-    ``place`` are words for its row, for messages.
-    """
+    """A dose that was given: protocol day, drug, mg, hour of the day, hours of infusion, route."""
 
     day: int
     drug: str
@@ -59,7 +56,7 @@ class GivenDose:
     hour: float = 0.0
     duration_h: float | None = None
     route: str = ""
-    place: str = field(default="", compare=False)
+    place: str = field(default="", compare=False)  # words for its row
 
 
 @dataclass(frozen=True, eq=False)
