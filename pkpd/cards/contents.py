@@ -17,6 +17,7 @@ _PART = r"""(?>[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 
 MOST_LEVELS = 50
 """Levels of lists and tables that a file may have."""
+_BARE_POINT = re.compile(r"^[^\"'#]*[=\[,]\s*-?(\.\d|\d+\.(?!\d))")
 _DECIMAL_COMMA = re.compile(r"^[\w.\s\"-]+=\s*-?\d+,\d+\s*(#.*)?$")
 # `tomllib` takes the square of the levels of a key in time and memory
 _DEEP_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_LEVELS}}}")
@@ -149,6 +150,9 @@ def _syntax(shown: str, text: str, message: str) -> str:
         where, what = f"{shown}: line {number}", f"{line!r} has a comma in a number"
         remedy = "write a fraction with a point, 0.25, and a thousand without a comma, 1000"
         return sentence(where=where, what=what, remedy=remedy)
+    if _BARE_POINT.search(line):
+        where, what = f"{shown}: line {number}", f"{line!r} has a point without a digit beside it"
+        return sentence(where=where, what=what, remedy="write 0.5, and 5.0")
     return sentence(
         where=f"{shown}: line {number}",
         what=f"not valid TOML, {what.strip()[:1].lower()}{what.strip()[1:]}",

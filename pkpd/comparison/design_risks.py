@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from pkpd.comparison.scenario import check_schedules
+from pkpd.designs.design_card import DesignFile
 from pkpd.designs.predicted import Predicted
 from pkpd.errors import PkpdError
 
 PATIENTS, DRAWS = 300, 100
 
 
-def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Predicted:
+def predicted_risks(
+    path: Path, *, seed: int = 1, jobs: int | None = None, design: DesignFile | None = None
+) -> Predicted:
     """Simulate the cohorts of a schedule file and give their DLT risks.
 
     Parameters
@@ -21,6 +25,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
         The schedule file; its cohorts are the doses.
     seed, jobs
         As of `pkpd.compare`, which simulates 300 patients under 100 draws.
+    design
+        Whose doses the cohorts must be.
 
     Returns
     -------
@@ -35,6 +41,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
     """
     from pkpd.comparison.run import compare  # takes long to load, and few designs ask
 
+    if design is not None:
+        check_schedules(path, design)
     found = compare(str(path), patients=PATIENTS, draws=DRAWS, seed=seed, jobs=jobs)
     if len(found.trials) != 1:
         what = f"it has {len(found.trials)} trials"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from pkpd.errors import CardError, PkpdError
 from pkpd.evidence.table.populations import read_populations
 from pkpd.leukaemia.parameters import read_leukaemia_card
 from pkpd.trials import Trial
+
+if TYPE_CHECKING:
+    from pkpd.designs.design_card import DesignFile
 
 DEFAULT = "five_trials"
 
@@ -303,7 +306,27 @@ def _read_design(path: Path) -> object:
     """Read a design file; only one who has one waits for the designs to load."""
     from pkpd.designs.design_card import load_design
 
-    return load_design(path)
+    design = load_design(path)
+    if design.schedules:
+        check_schedules(path.parent / design.schedules, design)
+    return design
+
+
+def check_schedules(path: Path, design: DesignFile) -> None:
+    """Refuse a schedule file whose cohorts are not the doses of a design, before it is simulated.
+
+    Raises
+    ------
+    PkpdError
+        If it cannot be read, has several trials, or other cohorts.
+    """
+    from pkpd.designs.predicted import order_of  # takes long to load, and few files are designs
+
+    trials = load_scenario(str(path)).trials
+    if len(trials) != 1:
+        what = f"it has {len(trials)} trials"
+        raise PkpdError(where=str(path), what=what, remedy="name a file of one trial")
+    order_of(design, tuple(cohort.id for cohort in trials[0].cohorts))
 
 
 def with_overrides(

@@ -105,7 +105,8 @@ def design_lines(
             yield ""
             yield FROM_THE_START
         if file.schedules and risks is None and predict is not None:
-            found = by_dose(file, predict(path.parent / file.schedules, seed=seed, jobs=jobs))
+            schedules = path.parent / file.schedules
+            found = by_dose(file, predict(schedules, seed=seed, jobs=jobs, design=file))
             yield from _under_prediction(file, path, found, how)
             if not file.scenarios:
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,25 +41,29 @@ class Predicted:
     simulated: str = ""
 
 
-def by_dose(file: DesignFile, found: Predicted) -> Predicted:
-    """Put predicted risks in the order of the doses: by name, or as they stand if none is named.
+def order_of(file: DesignFile, cohorts: Sequence[str]) -> list[int]:
+    """Find the cohort of each dose: by name, or as they stand if none is named.
 
     Raises
     ------
     PkpdError
         If the cohorts are not the doses.
     """
-    if set(found.cohorts) == set(file.doses):
-        order = [found.cohorts.index(dose) for dose in file.doses]
-    elif len(found.cohorts) == len(file.doses) and not set(found.cohorts) & set(file.doses):
-        order = list(range(len(file.doses)))
-    else:
-        raise PkpdError(
-            where=file.schedules,
-            what=f"its cohorts are {', '.join(found.cohorts)}",
-            allowed=f"a cohort for each dose: {', '.join(file.doses)}",
-            remedy="name the cohorts as the doses",
-        )
+    if set(cohorts) == set(file.doses):
+        return [cohorts.index(dose) for dose in file.doses]
+    if len(cohorts) == len(file.doses) and not set(cohorts) & set(file.doses):
+        return list(range(len(file.doses)))
+    raise PkpdError(
+        where=file.schedules,
+        what=f"its cohorts are {', '.join(cohorts)}",
+        allowed=f"a cohort for each dose: {', '.join(file.doses)}",
+        remedy="name the cohorts as the doses",
+    )
+
+
+def by_dose(file: DesignFile, found: Predicted) -> Predicted:
+    """Put predicted risks in the order of the doses (`order_of`)."""
+    order = order_of(file, found.cohorts)
     return replace(
         found,
         cohorts=tuple(found.cohorts[j] for j in order),

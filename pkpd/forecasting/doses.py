@@ -15,6 +15,7 @@ from pkpd.schedule import Course, DoseModification, DoseRule, Regimen
 from pkpd.schedule.amounts import show_days
 
 _LATER = ", later cycles"
+_NEXT = "further cycle"  # where a sentence about one begins
 _FAR = 10.0  # times the plan, as schedules refuse ten times the usual dose
 
 Planned = tuple[int, DoseRule]
@@ -60,6 +61,7 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
                 f"a dose of {drug}, which the schedule does not give{near}",
                 ", ".join(drugs),
                 "correct the name, or add the drug to the schedule",
+                next(dose.place for dose in doses if dose.drug == drug),
             )
     _check_moved(schedule, doses, until)
     first = [(dose.day, _rule_of(dose, schedule)) for dose in doses if dose.amount_mg > 0]
@@ -161,6 +163,7 @@ def _check_moved(schedule: Regimen, doses: Sequence[GivenDose], until: int) -> N
                 f"a dose of {drug} on day {further[0]}, on which none is planned, and none on "
                 f"{_days(open_days)}, on which one is: it can have been moved, or be one more",
                 remedy=f"give a row for each planned day up to day {until}, of 0 mg if left out",
+                where=next(d.place for d in doses if (d.drug, d.day) == (drug, further[0])),
             )
 
 
@@ -179,6 +182,7 @@ def _check_amount(dose: GivenDose, rule: DoseRule) -> None:
         f"{rule.amount:g} {rule.unit} in an adult of 1.8 m^2 and 75 kg",
         f"amounts in mg, within {_FAR:g} times of the plan",
         "correct the amount, or plan such a dose in the schedule",
+        dose.place,
     )
 
 
@@ -229,9 +233,10 @@ def next_cycle(
     """
     pattern = (planned or schedule).courses[0] if of is None else (planned or schedule).course(of)
     if start_day < 2:
-        _refuse(f"a further cycle on day {start_day}", "a protocol day after the first")
+        _refuse(f"it begins on day {start_day}", "a protocol day after the first", where=_NEXT)
     if not 0 < dose < _FAR:
-        _refuse(f"{dose:g} of the doses", f"a share above 0 and below {_FAR:g}, 0.75 or 75 %")
+        allowed = f"a share above 0 and below {_FAR:g}, 0.75 or 75 %"
+        _refuse(f"{dose:g} of the doses", allowed, where=_NEXT)
     begun = schedule if after is None else _begun(schedule, pattern.name, after)
     kept = _cut(begun, start_day)
     doses = tuple(replace(rule, amount=rule.amount * dose) for rule in pattern.doses)
@@ -350,7 +355,8 @@ def continuation(
     """
     found = re.fullmatch(r"\s*(?:day\s*)?(\d+)(?:\s*(?:@|at)\s*(\d+\.?\d*|\.\d+)\s*(%?))?\s*", text)
     if found is None:
-        _refuse(f"{text!r} is no further cycle", '"29", or "29 at 0.75" for three quarters')
+        allowed = '"29", or "29 at 0.75" for three quarters'
+        _refuse(f"{text!r} is none", allowed, where=_NEXT)
     share = float(found[2]) / (100.0 if found[3] else 1.0) if found[2] else 1.0
     return next_cycle(schedule, int(found[1]), share, after=after, planned=planned)
 
@@ -400,5 +406,8 @@ def _free(name: str, kept: Sequence[Course]) -> str:
     return free
 
 
-def _refuse(what: str, allowed: str | None = None, remedy: str | None = None) -> NoReturn:
-    raise PkpdError(where="doses of a patient", what=what, allowed=allowed, remedy=remedy)
+def _refuse(
+    what: str, allowed: str | None = None, remedy: str | None = None, where: str = ""
+) -> NoReturn:
+    where = where or "doses of a patient"
+    raise PkpdError(where=where, what=what, allowed=allowed, remedy=remedy)

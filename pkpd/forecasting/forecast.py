@@ -157,7 +157,8 @@ class Forecaster:
         if regimen.start_days[-1] > self.until_day:
             what = f"a continuation begins on day {regimen.start_days[-1]}, and the forecast ends "
             what += f"on day {self.until_day}"
-            raise PkpdError(where="alternatives", what=what, remedy="forecast until later")
+            remedy = "forecast until later (--until-day)"
+            raise PkpdError(where="alternatives", what=what, remedy=remedy)
         _check_same_past(one.bank.lanes.regimen, regimen, one.seen.last_day)
         if made is not None:
             return made
@@ -205,7 +206,8 @@ class Forecaster:
             what = (
                 f"the last count is of day {seen.last_day}, the forecast ends on {self.until_day}"
             )
-            raise PkpdError(where=f"patient {seen.label}", what=what, remedy="forecast until later")
+            remedy = "correct the day, or forecast until later (--until-day)"
+            raise PkpdError(where=f"patient {seen.label}", what=what, remedy=remedy)
         if not set(seen.line) & set(bank.measured):
             what = (
                 f"counts of {', '.join(dict.fromkeys(seen.line))}, which the source does not have"
@@ -417,7 +419,7 @@ def _check_same_past(planned: Regimen, other: Regimen, until_day: int) -> None:
             where="alternatives",
             what=f"a continuation differs from the schedule on day {day}, and counts were seen "
             f"until day {until_day}",
-            remedy="let it differ later, as pkpd.forecasting.next_cycle does",
+            remedy=f"let it differ from day {until_day} on",
         )
 
 

@@ -56,6 +56,7 @@ class GivenDose:
     hour: float = 0.0
     duration_h: float | None = None
     route: str = ""
+    place: str = field(default="", compare=False)  # words for its row
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,6 +347,7 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
             float(hour[i] if np.isfinite(hour[i]) else 24.0 * (day[i] % 1.0)),
             float(duration[i]) if np.isfinite(duration[i]) else None,
             sheet.text("ROUTE", i) if "ROUTE" in sheet.at else "",
+            sheet.place(i),
         )
         out.setdefault(label, []).append(mine)
     return {label: tuple(doses) for label, doses in out.items()}

@@ -431,13 +431,13 @@ def _day(cell: str, order: str, place: str, name: str) -> int:
         ) from None
 
 
-def individuals(items: Items, prediction: bool) -> np.ndarray:
+def individuals(items: Items, prediction: bool, record: Record) -> np.ndarray:
     """Count the individual records: a new one wherever ID changes, int[rows]."""
     identity = items.columns.get("ID")
     if identity is None:
         if prediction:
             return np.arange(len(items.numbers))
-        raise PkpdError(where="$INPUT", what="has no ID", remedy="name the column of subjects ID")
+        record.refuse("has no ID", remedy="name the column of subjects ID")
     return np.concatenate([[0], np.cumsum(identity[1:] != identity[:-1])])
 
 

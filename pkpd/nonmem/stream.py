@@ -152,7 +152,8 @@ def read_control_stream(
             f"problem {number} of {len(problems)} is read, the first with data and estimation; "
             "problem= chooses another"
         )
-    columns = read_input(_needed(chosen, "INPUT", path.name))
+    named = _needed(chosen, "INPUT", path.name)
+    columns = read_input(named)
     given = read_data(_needed(chosen, "DATA", path.name))
     steps = read_steps(chosen.all("ESTIMATION"))
     slips: list[str] = []
@@ -171,7 +172,7 @@ def read_control_stream(
         given, columns, find_file(given, path.parent, None if data is None else Path(data))
     )
     notes += list(items.notes)
-    dataset = _dataset(items, program, notes)
+    dataset = _dataset(items, program, notes, named)
     acting = what_acts(program, dataset)
     told = slips_of(program, steps, acting, items, given, dataset)
     for slip in told:
@@ -321,8 +322,8 @@ def _replaced(record: Record, replaced: Mapping[str, str]) -> Record:
     return Record(record.name, lines, record.source)
 
 
-def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
-    subject = individuals(items, not program.compartments.size)
+def _dataset(items: Items, program: Program, notes: list[str], named: Record) -> Dataset:
+    subject = individuals(items, not program.compartments.size, named)
     columns = event_columns(items, subject)
     identity = items.columns.get("ID", subject + 1.0)
     labels, counts = np.unique(
@@ -363,7 +364,7 @@ def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
     observed = events.from_rows((columns["EVID"] == 0) & (columns["MDV"] == 0)) & events.valid
     rows, places = np.nonzero(observed)
     if "DV" not in items.columns:
-        raise PkpdError(where="$INPUT", what="has no DV", remedy="name the measured values DV")
+        named.refuse("has no DV", remedy="name the measured values DV")
     value = events.from_rows(items.columns["DV"])
     count = len(rows)
     seen = Observations(

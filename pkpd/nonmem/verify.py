@@ -159,13 +159,20 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
             f"NONMEM's modes of random effects have {step.digits} digits (SIGDIGITS), so its "
             "objective may be higher than ours"
         )
+    others: set[str] = set()  # runs by another method
     for path in listings:
         found = _read(read_listing, path, notes)
-        if found is not None:
+        if found is not None and method and _by_another(found, method):
+            others.add(path.stem)
+            notes.append(
+                f"{path.name} is by {found.method}, the stream asks for "
+                f"{step.words if step else method}, so it was not compared"
+            )
+        elif found is not None:
             every = _with_listing(stream, found, method, notes)
             compared += [replace(one, whose=_whose(path)) for one in every]
     for path in paths:
-        if path.suffix.lower() == ".ext" and method:
+        if path.suffix.lower() == ".ext" and method and path.stem not in others:
             given = _read(read_estimates, path, notes)
             if given is not None:
                 every = _at_final(stream, given[0], given[1], method, path.name, notes)
@@ -186,6 +193,12 @@ def _read(reader: Callable[[Path], Any], path: Path, notes: list[str]) -> Any:
     except PkpdError as error:
         notes.append(f"not compared: {str(error).rstrip('.')}")
         return None
+
+
+def _by_another(found: Listing, method: str) -> bool:
+    """Whether a listing has the Laplacian objective where the stream asks for FOCE's, or FOCE's."""
+    laplacian = "laplacian" in found.method.lower()
+    return bool(found.method) and laplacian != method.startswith("laplace")
 
 
 def _whose(listing: Path) -> str:

@@ -7,6 +7,9 @@ import pytest
 
 import pkpd
 from pkpd.comparison import design_risks
+from pkpd.comparison.scenario import check_file
+from pkpd.designs.command import design_lines
+from pkpd.errors import PkpdError
 
 FILE = """
 title = "Two doses"
@@ -60,3 +63,32 @@ def test_the_error_is_of_the_clock_of_the_risks(tmp_path, monkeypatch):
     assert first.rule == "leukemia_d42_generic"
     assert first.mc_error != pytest.approx(second.mc_error)
     assert found.errors == pytest.approx((first.mc_error,))
+
+
+DESIGN = """
+kind = "design"
+doses = ["20 mg", "40 mg"]
+schedules = "mine.toml"
+[design]
+name = "BOIN"
+target = 0.25
+"""
+
+
+def test_other_cohorts_than_the_doses_are_refused_before_anything_is_simulated(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "mine.toml").write_text(FILE)
+    path = tmp_path / "design.toml"
+    path.write_text(DESIGN)
+    monkeypatch.setattr("pkpd.comparison.run.compare", lambda *a, **k: pytest.fail("simulated"))
+    told = "mine.toml: its cohorts are 20 mg, 30 mg; allowed: a cohort for each dose: 20 mg, 40 mg"
+    with pytest.raises(PkpdError, match=told):
+        list(design_lines(path, operating=True, predict=design_risks.predicted_risks))
+    (found,) = check_file(path)
+    assert told in found
+    path.write_text(DESIGN.replace("40 mg", "30 mg"))
+    assert not check_file(path)
+    path.write_text(DESIGN.replace("mine.toml", "other.toml"))
+    (found,) = check_file(path)
+    assert "other.toml" in found

@@ -138,6 +138,7 @@ def test_the_command_learns_tells_and_writes(tmp_path, few):
     assert got.exit_code == 0, got.output
     assert "learned from 2 rows of OURS" in got.output
     assert "6/20" in got.output
+    assert " of 150 draws" in got.output  # no terminal is there, and minutes pass
     assert "carboplatin has no number among the parameters that were learned" in got.output
     assert "has no line" not in got.output
     assert load_posterior(out).studies == (*few.studies, "OURS")

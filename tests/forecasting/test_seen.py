@@ -283,6 +283,25 @@ def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():
     assert [amount for _, _, amount in calendar(early)] == [9.0, 5.0, 5.0, 5.0, 5.0]
 
 
+def test_a_dose_of_a_table_is_refused_with_its_row(tmp_path):
+    (tmp_path / "ward.csv").write_text(
+        "ID,DAY,ANC,DRUG,AMT\nA,6,2.0,,\nB,6,2.0,,\nB,2,,clofarabin,9\n"
+        "C,6,1.0,clofarabine,9\nD,6,1.0,,\nD,1,,clofarabine,900\n"
+    )
+    seen, _ = read_seen(tmp_path / "ward.csv")
+    for one, told in zip(
+        seen[1:],
+        (
+            "row 4, ID B: a dose of clofarabin, which the",
+            "row 5, ID C: a dose of clofarabine on day 6, on which none",
+            "row 7, ID D: 900 mg of clofarabine on day 1, 100 times the planned",
+        ),
+        strict=True,
+    ):
+        with pytest.raises(PkpdError, match=f"ward.csv, {told}"):
+            as_given(CLOFARABINE, one.doses, 12)
+
+
 def test_marrow_blasts_are_percent():
     table = {"DAY": [1, 8], "ANC": 1.0, "BM_BLASTS": [140, ""]}
     with pytest.raises(PkpdError, match=r"marrow blasts are 140 percent; allowed: .* up to 100"):
@@ -309,9 +328,12 @@ def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():
     assert calendar(continuation(twice, "36 at 50%")) == calendar(other)
     assert calendar(continuation(twice, "day 57")) == calendar(next_cycle(twice, 57))
     for text, told in (
-        ("soon", "no further cycle"),
-        ("29 at .", "no further cycle"),
-        ("29 at 75", "75 of the doses; allowed: a share above 0 and below 10, 0.75 or 75 %"),
+        ("soon", "further cycle: 'soon' is none"),
+        ("29 at .", "further cycle: '29 at .' is none"),
+        (
+            "29 at 75",
+            "cycle: 75 of the doses; allowed: a share above 0 and below 10, 0.75 or 75 %",
+        ),
         ("1", "after the first"),
         ("30 at 0", "share"),
     ):

@@ -458,6 +458,8 @@ def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
         ("F*(1", "F*Q9*(1", "line 10, $ERROR: Q9 is read and never set"),
         ("*EXP(", "*EPX(", "line 6, $PK: EPX(...) is neither a function nor set"),
         ("Y = F", "IPRED = F", "$ERROR: Y is never set"),
+        ("INPUT ID", "INPUT SUB", "line 2, $INPUT: has no ID; name the column of subjects ID"),
+        (" DV", " CP", "line 2, $INPUT: has no DV; name the measured values DV"),
         ("Y = F", "YLO = 1\nY = F", "line 10, $ERROR: YLO is set, a limit of Y; write the like"),
         ("Y = F", "CORRL2(1,1) = 0.5\nY = F", "CORRL2(1,1) is set, correlations of residuals"),
         ("CL = ", "I_SS = 1\nCL = ", "line 6, $PK: I_SS is set, a steady state at the start"),

@@ -109,6 +109,21 @@ def test_a_listing_that_pkpd_wrote_is_not_called_nonmems(tmp_path):
     assert told.endswith("nothing of NONMEM's was there to compare with")
 
 
+def test_a_listing_of_another_method_is_not_compared(tmp_path):
+    """A fit by FOCE-I of values below limits is written with a stream that says LAPLACIAN."""
+    with_listing(tmp_path, wrong=0.3)
+    text = STREAM.replace("METHOD=1 INTER", "METHOD=1 INTER LAPLACIAN")
+    (tmp_path / "run1.mod").write_text(text)
+    (tmp_path / "run1.ext").write_text("not read\n")
+    found = read_control_stream(tmp_path / "run1.mod").verify()
+    assert len(found.compared) == 1
+    assert np.isnan(found.compared[0].nonmem)
+    told = str(found)
+    assert "is by First Order Conditional Estimation with Interaction, the stream asks" in told
+    assert "run1.ext" not in told
+    assert "DIFFERS" not in told
+
+
 def test_a_listing_that_does_not_agree(tmp_path):
     found = with_listing(tmp_path, wrong=0.3).verify()
     assert not found.verified

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +44,7 @@ def learn_options(
 
     def tell(done: int, every: int) -> None:
         nonlocal said
-        if sys.stderr.isatty() and 10 * done // every > said:
+        if 10 * done // every > said:
             said = 10 * done // every
             typer.echo(f"{done} of {every} draws", err=True)
 
