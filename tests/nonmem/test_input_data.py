@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, what, words):
 def test_events_without_evid_and_individuals_that_come_back(tmp_path):
     rows = "1,0,5,.,0\n1,1,.,2,1\n2,0,.,3,0\n1,0,7,.,0\n"
     found = items(tmp_path, "d.csv", "ID TIME AMT DV MDV", rows)
-    subject = individuals(found, prediction=False)
+    subject = individuals(found, False, record("INPUT", ""))
     columns = event_columns(found, subject)
     np.testing.assert_array_equal(subject, [0, 0, 1, 2])
     np.testing.assert_array_equal(columns["EVID"], [1, 2, 0, 1])
@@ -104,7 +104,7 @@ def test_events_without_evid_and_individuals_that_come_back(tmp_path):
 def test_clock_times_count_from_the_first_record(tmp_path):
     rows = "1,3/1/20,14:30,5,.\n1,3/2/20,2:15,.,2\n2,12/31/19,23:00,5,.\n2,1/1/20,1:00,.,3\n"
     found = items(tmp_path, "d.csv", "ID DATE=DROP TIME AMT DV", rows)
-    columns = event_columns(found, individuals(found, prediction=False))
+    columns = event_columns(found, individuals(found, False, record("INPUT", "")))
     np.testing.assert_allclose(columns["TIME"], [0, 11.75, 0, 2])
 
 
