@@ -142,7 +142,12 @@ def test_the_quick_blocks_run(name):
 def test_all_blocks_run(name, monkeypatch):
     if name not in LONG:
         fit = pkpd.fit
-        monkeypatch.setattr(pkpd, "fit", lambda *given, **how: fit(*given, **(FEW_DRAWS | how)))
+
+        def quick_fit(*given, **how):
+            few = FEW_DRAWS if how.get("method", "nuts") == "nuts" else {}
+            return fit(*given, **(few | how))
+
+        monkeypatch.setattr(pkpd, "fit", quick_fit)
     for example in blocks_of(name):
         example.evaluate()
 
