@@ -35,7 +35,7 @@ _DIFFERENCE = 0.02  # of a score, for derivatives
 _OF_LOG = 0.01  # of the log of a count, for derivatives of its density
 _LENGTHS = 2.0 ** -np.arange(12)  # of steps that are tried at once
 _STEPS, _ENOUGH = 60, 1e-7
-_TRIED = 8  # patients of the bank that a search starts from the best of
+_TRIED = 200  # patients drawn; a search starts from the best of them, another from the middle
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +115,9 @@ def most_probable(
     lanes = lanes_of(held, regimen, days, seen.body)
     short = replace(lanes, days=min(int(np.floor(seen.time.max())) + 2, days))
     search = _Search(short, seen, measurement, aside)
-    tried = lanes.drawn(200, seed).scores
-    value = search.value(tried)
-    best = [np.zeros(lanes.size), *tried[np.argsort(-value)[:_TRIED]]]
-    found = [search.from_here(start) for start in (best[0], best[1])]
+    tried = lanes.drawn(_TRIED, seed).scores
+    best = tried[np.argsort(-search.value(tried))[0]]
+    found = [search.from_here(start) for start in (np.zeros(lanes.size), best)]
     at, value, steps, done = max(found, key=lambda one: one[1])
     hessian = search.slopes(at)[1]
     covariance = inverse_each(hessian)

@@ -74,15 +74,15 @@ def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None)
     low = float(one["low_after"].sel(criterion=name))
     already = _already(weighed)
     stay = f"{_hundred(1.0 - low)} of 100 such patients are not below it again"
-    if already and low < 0.5:
-        return f"{already}; without further doses, {stay}."
     share, middle, between = _when(one, name, "recovered_after", "day_after", by_day)
+    if already and middle == 0:
+        return f"{already}; without further doses, {stay}."
     text = (
         f"{share} of 100 such patients have {in_words(name)} after the last count (day {last}), "
         "without further doses"
     )
-    if low < 0.5:
-        return f"{text}; most of them are not below it again."
+    if middle == 0:
+        return f"{text}; {_half_or_most(low)} of them are not below it again."
     if middle is None:
         end = int(one["day"].values[-1])
         return f"{text}; fewer than half of them do within the {end} days forecast."
@@ -104,8 +104,9 @@ def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) 
         head = f"As planned, from the last dose of the first {cycle} to the next cycle"
     share, middle, between = _when(one, name, "recovered", "recovery_day", by_day)
     text = f"{head}: {share[0].lower()}{share[1:]} of 100 have {in_words(name)}"
-    if float(one["low"].sel(criterion=name)) < 0.5:
-        return f"{text}; most of them are not low after the last dose."
+    if middle == 0:
+        some = _half_or_most(float(one["low"].sel(criterion=name)))
+        return f"{text}; {some} of them are not low after the last dose."
     if middle is None:
         if weighed.bank.has_further_cycle:
             return f"{text}; fewer than half of them do before the next cycle."
@@ -152,6 +153,10 @@ def days_in_words(weighed: Weighed) -> str:
         f"Back, by both clocks: on {recovery_words(weighed.bank.asked.rule)}; by day N means by "
         "the end of day N, the count of the next morning included."
     )
+
+
+def _half_or_most(low: float) -> str:
+    return "half" if round(low, 9) == 0.5 else "most"
 
 
 def _when(

@@ -23,7 +23,7 @@ from pkpd.forecasting.bank import asked_of, simulated
 from pkpd.forecasting.command import write
 from pkpd.forecasting.remarks import remarks
 from pkpd.forecasting.tempering import Tempering
-from pkpd.forecasting.words import _hundred, percent
+from pkpd.forecasting.words import _hundred, first_sentence, percent, rule_sentence
 from pkpd.models import residual
 from pkpd.schedule import Criterion, Gate
 
@@ -670,6 +670,26 @@ def test_the_first_line_tells_what_the_draws_are_worth(found):
     assert (
         f"of parameter draws worth {by_pairs:,.0f}, which is few: percentages are rough;" in first
     )
+
+
+@pytest.mark.parametrize(
+    ("counts", "half"),
+    [
+        ([0.9, 0.3], "; half of them are not below it again."),
+        ([2.0, 0.9], "at 0.5 or more already (0.9); without further doses, 50 of 100 such"),
+    ],
+)
+def test_where_half_are_not_low_no_day_is_told(source, counts, half):
+    """No half is back "by day 0"."""
+    seen = {"DAY": [1, 8], "ANC": counts}
+    found = pkpd.forecast(source, seen, CLOFARABINE, 30, bank=1000, engine="importance")
+    one, weighed = found.dataset.isel(patient=0).copy(deep=True), found.weighed[1]
+    object.__setattr__(weighed, "_smoothed", (np.full(1000, 1e-3), 0.1))
+    for quantiles, low in (("day_after", "low_after"), ("recovery_day", "low")):
+        one[quantiles].loc[{"quantile": [0.05, 0.1, 0.25, 0.5]}] = 0.0
+        one[low][:] = 0.5
+    assert half in first_sentence(weighed, one)
+    assert rule_sentence(weighed, one).endswith("; half of them are not low after the last dose.")
 
 
 def test_a_share_near_all_is_no_hundred_of_a_hundred():
