@@ -316,6 +316,7 @@ def visits_lines(
         parse_days(days)[0],
         budget,
         always=parse_days(always)[0] if always else (),
+        rule=rule_of(trial, chosen),
         until_day=last,
         clock=chosen.clocks[0],
         **how,

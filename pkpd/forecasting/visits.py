@@ -12,7 +12,7 @@ is, and beside what one would do without looking: as many visits evenly spread, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import numpy as np
@@ -39,6 +39,7 @@ from pkpd.forecasting.scores import crps_of_weights, entropy_of_weights
 from pkpd.forecasting.visit_plan import Loss, UsualVisits, VisitPlan, VisitSet
 from pkpd.machine import cores
 from pkpd.schedule import Regimen
+from pkpd.trials import DLTRule
 
 _WEEKLY = {"weekly": (0,), "twice weekly": (0, 3)}  # days of a week from the first candidate
 
@@ -54,6 +55,7 @@ def choose_visits(
     *,
     loss: Loss = "error",
     recovery: str = BOTH,
+    rule: DLTRule | None = None,
     back: Mapping[str, Level] | None = None,
     always: Sequence[int] = (),
     until_day: int = 60,
@@ -85,8 +87,9 @@ def choose_visits(
     recovery
         ``"both"`` lines, ``"neutrophils"`` or ``"platelets"``, or a criterion by its whole name
         (``"neutrophils >= 0.5"``).
-    back, clock, until_day
-        As of `pkpd.forecast`. A recovery that is not seen counts as one on ``until_day``.
+    rule, back, clock, until_day
+        As of `pkpd.forecast`; of the rule only what recovered means counts. A recovery that is not
+        seen counts as one on ``until_day``.
     always
         Days on which blood is drawn anyway; they are not counted in the budget.
     lines
@@ -137,7 +140,9 @@ def choose_visits(
         remedy = f"keep their product below {_MOST:,}"
         raise PkpdError(where="visits", what=what, remedy=remedy)
     measurement = measurement_of(source).with_errors(errors or {})
-    asked = asked_of(source, None, back, clock, until_day)
+    if rule is not None:  # its look may come later: the verdict is not read
+        rule = replace(rule, by_day=min(rule.by_day or until_day, until_day))
+    asked = asked_of(source, rule, back, clock, until_day)
     counted = check_lines(lines or source.lines, source.lines)
     wanted = _criterion(recovery, asked.back or {}, source.lines)
     lanes = lanes_of(source, schedule, until_day)

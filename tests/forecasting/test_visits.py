@@ -286,3 +286,9 @@ def test_the_command_prints_days_and_a_table(tmp_path):
     done = CliRunner().invoke(app, [*words[:3], "9", *words[4:], *small])
     assert done.exit_code == 2
     assert "budget: 9 visits" in done.output
+    # recovery is that of the file's rule, whose look may come after the last day
+    with (tmp_path / "s.toml").open("a") as file:
+        file.write("[rule_change]\nrecovered = { neutrophils = 1.0, platelets = 50 }\n")
+    asked = ["--recovery", "neutrophils", "--until-day", "30"]
+    done = CliRunner().invoke(app, [*words, *small, *asked])
+    assert "recovery (neutrophils >= 1)" in done.output, done.output
