@@ -281,17 +281,19 @@ class _Course:
         self, members: Members, k: int, engine: str, rng: np.random.Generator
     ) -> tuple[Members, Floats, float]:
         """Members that explain the counts up to one, their weights, and Pareto k."""
-        weights, khat = smoothed_weights(members.log_weights[k + 1])
-        if engine == "importance":
-            return members, weights, khat
-        best = members, weights, khat
-        for _ in range(_RENEWALS):
-            if khat <= LIMIT and np.sum(weights**2) <= 1.0 / FEWEST:
+        best = found = (members, *smoothed_weights(members.log_weights[k + 1]))
+        if np.isnan(found[1]).any():
+            raise PkpdError(
+                where=f"forecast_series, patient {self.label}",
+                what="no member of the bank has predictions at all of its times",
+                remedy="take nearer horizons, or look at the model's predictions there",
+            )
+        for _ in range(0 if engine == "importance" else _RENEWALS):
+            if _badness(found) <= (False, 1.0 / FEWEST) or np.isnan(found[1]).any():
                 break
-            members = self.patient.renewed(members, weights, rng)
-            weights, khat = smoothed_weights(members.log_weights[k + 1])
-            if khat < best[2] or np.sum(weights**2) < np.sum(best[1] ** 2):
-                best = members, weights, khat
+            members = self.patient.renewed(found[0], found[1], rng)
+            found = (members, *smoothed_weights(members.log_weights[k + 1]))
+            best = min(best, found, key=_badness)
         return best
 
     def _plugged(self, members: Members, k: int) -> Floats:
@@ -312,6 +314,12 @@ class _Course:
         known = np.nan if later is None else float(self.scaled[later])
         code = NOT_CENSORED if later is None else int(self.censored[later])
         return row_of(weights, location, scale, nu, known, code, levels, self.error.logarithmic)
+
+
+def _badness(found: tuple[Members, Floats, float]) -> tuple[bool, float]:
+    """Order banks: those of a Pareto k within the limit first, then by members that count."""
+    _, weights, khat = found
+    return khat > LIMIT, float(np.sum(weights**2))
 
 
 def targets_of(time_h: Floats, horizons: Sequence[Horizon]) -> list[tuple[int, Horizon, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from scipy.stats import multivariate_normal, norm
 import pkpd
 from pkpd.data.dataset import ABOVE, BELOW, of_subjects
 from pkpd.errors import PkpdError
-from pkpd.forecasting import NEXT, Horizon, forecast_series
+from pkpd.forecasting import NEXT, Horizon, forecast_series, series
 from pkpd.forecasting.naive import LocalLevel, _Logs, last_value, local_level
 from pkpd.forecasting.scores import difference, scored
 from pkpd.forecasting.series import row_of
@@ -150,6 +151,46 @@ def test_a_bank_that_is_not_made_anew_degenerates_and_says_so():
     renewed = forecast_series(far, data, bank=300)
     assert plain.effective.iloc[-1] < 30
     assert renewed.effective.min() > 90
+
+
+@pytest.mark.parametrize(
+    ("banks", "chosen"),
+    [
+        # Pareto k, members that count
+        ([(0.75, 90), (0.74, 5), (0.9, 6), (0.95, 5), (0.95, 4)], 0),
+        ([(0.5, 40), (0.3, 8), (0.6, 70), (0.65, 50), (0.72, 300)], 2),
+        ([(np.inf, 20), (np.inf, 30), (np.inf, 0), (0.1, 400)], 1),
+        ([(0.9, 300), (0.7, 101), (0.1, 400)], 1),
+    ],
+)
+def test_of_banks_made_anew_the_best_is_kept(monkeypatch, banks, chosen):
+    """A firm Pareto k first, then members that count; none is made from a bank without any."""
+    made = iter(banks[1:])
+
+    def weights(bank):
+        k, n = bank
+        return np.repeat([1.0 / n, 0.0], [n, 400 - n]) if n else np.full(400, np.nan), k
+
+    def members(bank):
+        return SimpleNamespace(log_weights=[None, bank], bank=bank)
+
+    course = object.__new__(series._Course)
+    course.patient = SimpleNamespace(renewed=lambda *_: members(next(made)))
+    monkeypatch.setattr(series, "smoothed_weights", weights)
+    assert course._weighed(members(banks[0]), 0, "auto", None)[0].bank == banks[chosen]
+
+
+@pytest.mark.parametrize("engine", ["auto", "importance", "map"])
+def test_a_patient_without_predictions_is_named(engine):
+    """All of the drug is gone before the first count: the logarithm of 0 is no number."""
+    parts = [
+        parameter("CL", fixed(1e5)),
+        parameter("V", fixed(100.0)),
+        parameter("F1", 1.0, iiv=1.0),
+    ]
+    gone = model().replace(parameters=parts)
+    with pytest.raises(PkpdError, match="patient 0: no member of the bank has predictions"):
+        forecast_series(gone, patients(1, 6), engine=engine, bank=100)
 
 
 def test_the_most_probable_member_is_surer_of_itself():
