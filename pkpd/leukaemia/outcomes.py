@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
+from pkpd.endpoints.clock import clock_of, rule_days
 from pkpd.endpoints.definitions import definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
@@ -25,6 +26,7 @@ from pkpd.endpoints.results import LineOutcomes, RecoveryStatus
 from pkpd.errors import DataError
 from pkpd.leukaemia.parameters import response_criteria
 from pkpd.leukaemia.schedule import Arm
+from pkpd.schedule.plan import plan
 
 if TYPE_CHECKING:
     from pkpd.trials import DLTRule, Grades, ResponseCriteria
@@ -114,6 +116,7 @@ class ArmOutcomes:
         self.n = course.lanes
         self.horizon_days = course.days
         self.course = course
+        self._regimen = arm.schedule.regimen
         self._age = age
         self._criteria = _criteria(criteria or response_criteria(arm.disease)[0])
         self._by_day = response_by_day
@@ -231,8 +234,16 @@ class ArmOutcomes:
         return wanted[self.response] & (self.response_day <= by_day)
 
     def dlt(self, rule: DLTRule) -> Floats:
-        """Verdict of a rule: 1 dose-limiting toxicity, 0 none, ``nan`` where it cannot be told."""
-        return evaluate_rule(rule, self.course).outcome
+        """Verdict of a rule: 1 dose-limiting toxicity, 0 none, ``nan`` where it cannot be told.
+
+        As comparisons have it: days count from the first dose that is treatment, and recovery is
+        looked for from the last one of the cycle.
+        """
+        if self._regimen is None:
+            return evaluate_rule(rule, self.course).outcome
+        clock = clock_of(plan(self._regimen, self.horizon_days), rule.clock, rule.by_day)
+        start, search, until, _ = rule_days(self.course, clock)
+        return evaluate_rule(rule, self.course, start=start, search=search, until=until).outcome
 
     def improved(
         self, criteria: ResponseCriteria, code: str, for_days: int | None = None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import pkpd
 from pkpd.cards import load_response_criteria, load_rule
 from pkpd.course.course import Course, death_days
 from pkpd.endpoints.definitions import definition
@@ -14,6 +15,8 @@ from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
 from pkpd.endpoints.recovery import RecoveryDefinition, line_outcomes, nadir
 from pkpd.endpoints.response import best_response, improvement_day
 from pkpd.errors import PkpdError
+from pkpd.leukaemia.outcomes import ArmOutcomes
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.schedule import Criterion
 from pkpd.trials import DLTRule
 
@@ -263,6 +266,19 @@ def test_clock_of_a_course_and_horizon():
     assert short.status[0] == DLTStatus.TOO_SHORT
     with pytest.raises(PkpdError, match="no course"):
         verdict(late, DLTRule("x", RULE.criteria, by_day=9, clock="third"))
+
+
+def test_the_verdict_of_an_arm_is_that_of_comparisons():
+    """Days count from the first dose that is treatment, and recovery from the last one."""
+    given = pkpd.daily("clofarabine", "5 mg/m^2", days="4-8", route="iv", duration="1 h")
+    arm = Arm("late", ArmSchedule(given, 60), "aml_relapsed")
+    rule = DLTRule("test", (Criterion("neutrophils", 0.5),), by_day=42)
+    for first, last, dlt in ((8, 45, 0.0), (8, 46, 1.0), (3, 5, 0.0)):
+        made = courses(neutrophils=dip(0.2, first, last))
+        assert ArmOutcomes(arm, made).dlt(rule)[0] == dlt, "day 42 ends on day 45 of the course"
+    early = courses(neutrophils=np.minimum(dip(0.2, 2, 5), dip(0.2, 10, 50)))
+    assert ArmOutcomes(arm, early).dlt(rule)[0] == 1.0, "a recovery before the last dose is none"
+    assert ArmOutcomes(replace(arm, schedule=ArmSchedule(None, 60)), made).dlt(rule)[0] == 0.0
 
 
 def test_rules_of_cards():
