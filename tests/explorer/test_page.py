@@ -504,6 +504,23 @@ def test_visits_of_a_file_come_back_with_its_days(page):
         assert told.count() == (visits is None)
 
 
+@pytest.mark.long
+def test_visits_of_a_file_without_days_stay(page):
+    page.evaluate(
+        """async () => {
+          const state = await import("/static/state.js");
+          const controls = await import("/static/controls.js");
+          state.doc.data.visit_days = "1, 8";
+          delete state.doc.data.horizon_days;
+          controls.build();
+        }"""
+    )
+    page.get_by_label("Days simulated", exact=True).fill("60")
+    settled(page)
+    assert in_address(page).get("visit_days") == "1, 8"
+    assert page.get_by_text("undefined").count() == 0
+
+
 @pytest.mark.slow
 def test_a_trial_of_the_schedules_has_a_next_dose(page):
     page.locator("#design-fold > summary").click()

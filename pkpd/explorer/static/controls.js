@@ -135,7 +135,7 @@ function ensemble(doc, data) {
   const told = () => { twice.textContent = own !== undefined && data.visit_days === undefined ? `Visits are twice a week: those of the file need ${most} days.` : ""; };
   const days = (v) => {
     put(data, "horizon_days", asNumber(v));
-    put(data, "visit_days", data.horizon_days >= most ? own : undefined);
+    put(data, "visit_days", data.horizon_days < most ? undefined : own); // without days, they stay
     told();
     changed();
   };
