@@ -61,8 +61,8 @@ def table_of(series: list[Series]) -> pd.DataFrame:
         rows += [(number, 24.0 * d, share, 2, 1, 0, 0.0, source) for d in GROWTH_FACTOR]
         for day, count, limited in zip(one.days, one.counts, one.limited, strict=True):
             if FIRST_DAY <= day <= LAST_DAY and not (limited and count > 1.0):
-                seen = max(float(count), LEAST)
-                rows.append((number, 24.0 * day + 1.0, 0.0, 1, 0, int(limited), seen, source))
+                seen, below = max(float(count), LEAST), int(limited or count < LEAST)
+                rows.append((number, 24.0 * day + 1.0, 0.0, 1, 0, below, seen, source))
     names = ["ID", "TIME", "AMT", "CMT", "EVID", "CENS", "DV", "SOURCE"]
     table = pd.DataFrame(rows, columns=names).sort_values(["ID", "TIME", "EVID"], kind="stable")
     return table.assign(DVID=1, MDV=table["EVID"])

@@ -4,8 +4,8 @@ The population of GIVEN_PREFIX_counts.csv and GIVEN_PREFIX_patients.csv is learn
 marrow, and the series of HELD_PREFIX are forecast at days 5 to 25. HELD_PREFIX may be "cv": the
 given series are forecast in three folds (patients in sorted order, modulo 3), each from the others.
 
-Two files are written with columns patient, transplant, landmark, day, probability (what is missing
-to 1 comes after day 45): OUT.csv, the marrow alone, and OUT_mixture.csv, its even mixture with a
+Two files are written with columns patient, transplant, landmark, day, probability (day 46 stands
+for all days after 45): OUT.csv, the marrow alone, and OUT_mixture.csv, its even mixture with a
 regression of the hazard. Series are forecast while they have not recovered and have a count on the
 landmark or the day before; nothing after the landmark is read but for that.
 """

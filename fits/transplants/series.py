@@ -103,10 +103,14 @@ class Series:
         return self.patient, self.transplant
 
     @cached_property
+    def _low(self) -> NDArray[np.bool_]:
+        """Whether each count from day 0 on is below recovery."""
+        return (self.limited | (self.counts < RECOVERED))[self.days >= 0]
+
+    @cached_property
     def recovery(self) -> int | None:
         """First of three successive counts of 0.5 or more after the longest stretch below it."""
-        after = self.days >= 0
-        days, low = self.days[after], (self.limited | (self.counts < RECOVERED))[after]
+        days, low = self.days[self.days >= 0], self._low
         longest, end, run = 0, -1, 0
         for i, is_low in enumerate(low):
             run = run + 1 if is_low else 0
@@ -121,10 +125,13 @@ class Series:
 
     @cached_property
     def outcome(self) -> int | None:
-        """Day of recovery, `LATER` if it is not seen by day 40, None if that is not known."""
+        """Day of recovery, at most `LATER`, which it is, too, if none is seen by day 40.
+
+        None if that is not known, or no count is below recovery.
+        """
         if self.recovery is not None:
-            return self.recovery
-        return LATER if self.days[-1] >= LAST_DAY - 5 else None
+            return min(self.recovery, LATER)
+        return LATER if self._low.any() and self.days[-1] >= LAST_DAY - 5 else None
 
     @cached_property
     def landmarks(self) -> tuple[int, ...]:
@@ -208,7 +215,10 @@ def read_cytokines(path: Path) -> list[Series]:
         for number, row in table_rows(path, needed, may_lack):
             if row["granulocytes"]:
                 count = _count(path, number, row["granulocytes"], "granulocytes")
-                found.setdefault(row["patient"], {})[_day(path, number, row["day"])] = count
+                own, day = found.setdefault(row["patient"], {}), _day(path, number, row["day"])
+                if day in own:
+                    raise refused(path, number, "day", row["day"], "each day of a patient once")
+                own[day] = count
     return [_always_counted(patient, counts) for patient, counts in found.items()]
 
 

@@ -23,6 +23,7 @@ PREFIX = REFERENCE / "recoveries" / "transplants"
 sys.path.insert(0, str(FITS / "transplants"))
 
 import fit_cytokines  # noqa: E402
+import fit_series  # noqa: E402
 import forecast_recoveries  # noqa: E402
 import marrow_bank as bank  # noqa: E402
 import next_counts  # noqa: E402
@@ -146,8 +147,20 @@ def test_recovery_is_the_first_of_three_counts_after_the_longest_stretch_below()
     assert daily([2, 0.1, 0.6, 0.7]).recovery is None
     assert daily([2, 2, 2]).recovery is None
     one = daily([0.1] * 9 + [0.6] * 4)
-    assert one.recovery == 9
+    assert (one.recovery, one.outcome) == (9, 9)
     assert one.landmarks == (5, 8)
+    late, never, always = ([0.1] * 60 + [0.6] * 9, [0.1] * 46, [2.0] * 46)
+    assert [daily(counts).outcome for counts in (late, never, always)] == [LATER, LATER, None]
+    assert daily(late).recovery == 60
+    p = np.eye(LATER + 1)[LATER]
+    found = score({("p", "1", day): p for day in daily(late).landmarks}, [daily(late)])
+    np.testing.assert_array_equal(found.crps, 0.0)
+
+
+def test_a_count_of_no_cell_is_below_the_least_that_is_told():
+    table = fit_series.table_of([daily([0.1] * 6 + [0.0, 0.05])])
+    seen = table[table.EVID == 0]
+    assert seen[["DV", "CENS"]].to_numpy().tolist() == [[0.1, 0], [0.05, 1], [0.05, 0]]
 
 
 def test_the_bank_solves_its_equations(marrow):
@@ -280,6 +293,14 @@ def test_forecasts_of_left_out_series_are_better_than_the_hazard_regression(marr
                 "cytokines_counts.csv": "patient,day,granulocytes\n1,1,\n1,x,2\n",
             },
             "cytokines_counts.csv, row 3, column day: 'x'; allowed: a whole number",
+        ),
+        (
+            {
+                "transplants_patients.csv": "patient,transplant,source\n1,1,cord\n",
+                "transplants_counts.csv": "patient,transplant,day,neutrophils,limit\n1,1,3,1,=\n",
+                "cytokines_counts.csv": "patient,day,granulocytes\n1,1,3\n1,1,2\n",
+            },
+            "cytokines_counts.csv, row 3, column day: '1'; allowed: each day of a patient once",
         ),
     ],
 )
