@@ -156,6 +156,7 @@ def test_a_subject_is_the_same_as_number_and_as_text(write):
         (LONG.replace("4.5", "-4.5"), {}, "row 2, ID a, column value: a count of neutrophils"),
         (LONG.replace("PLT", "MCV"), {}, "row 4, ID a, column line: 'MCV' is no known line"),
         (LONG.replace("<0.1", "low"), {}, "row 3, ID a, column value: 'low' is not a number"),
+        (LONG.replace("4.5", "4_5"), {}, "row 2, ID a, column value: '4_5' is not a number"),
         (LONG.replace("<0.1", ""), {}, "row 3, ID a, column value: a row without a value"),
         (LONG.replace("a,8,PLT,30", "a,8,ANC,2"), {}, "a second count of neutrophils at 168 h"),
         (LONG.replace("day", "when"), {}, "has neither a DAY nor a DATE column"),
