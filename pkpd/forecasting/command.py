@@ -276,6 +276,7 @@ def visits_lines(
     always: str | None = None,
     cohort: str | None = None,
     until_day: int | None = None,
+    rule: str | None = None,
     marrow: str | None = None,
     posterior: Path | Fitted | None = None,
     draws: int = DRAWS,
@@ -285,7 +286,7 @@ def visits_lines(
 
     Parameters
     ----------
-    schedule, cohort, until_day, marrow, posterior, draws
+    schedule, cohort, until_day, rule, marrow, posterior, draws
         As of `forecast_lines`.
     budget
         Number of visits.
@@ -316,7 +317,7 @@ def visits_lines(
         parse_days(days)[0],
         budget,
         always=parse_days(always)[0] if always else (),
-        rule=rule_of(trial, chosen),
+        rule=rule_of(trial, chosen, rule),
         until_day=last,
         clock=chosen.clocks[0],
         **how,

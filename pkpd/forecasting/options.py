@@ -117,6 +117,9 @@ def visits_options(
     until_day: Annotated[
         int | None, typer.Option(min=2, help="Last day that is looked at; the file's by default.")
     ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Rule of recovery instead of the file's.")
+    ] = None,
     marrow: Annotated[
         str | None, typer.Option(metavar="NAME", help="Marrow: friberg or leukaemia.")
     ] = None,
@@ -135,6 +138,6 @@ def visits_options(
     how: dict[str, Any] = {"patients": patients, "bank": bank, "seed": seed, "recovery": recovery}
     how["loss"] = loss
     yield from visits_lines(
-        schedule, budget, days, always=always, cohort=cohort, until_day=until_day, marrow=marrow,
-        posterior=posterior, draws=draws, **how,
+        schedule, budget, days, always=always, cohort=cohort, until_day=until_day, rule=rule,
+        marrow=marrow, posterior=posterior, draws=draws, **how,
     )  # fmt: skip

@@ -292,3 +292,5 @@ def test_the_command_prints_days_and_a_table(tmp_path):
     asked = ["--recovery", "neutrophils", "--until-day", "30"]
     done = CliRunner().invoke(app, [*words, *small, *asked])
     assert "recovery (neutrophils >= 1)" in done.output, done.output
+    done = CliRunner().invoke(app, [*words, *small, *asked, "--rule", "leukemia_d42_generic"])
+    assert "recovery (neutrophils >= 0.5)" in done.output, done.output
