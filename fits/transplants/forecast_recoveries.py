@@ -57,7 +57,7 @@ def learn_and_forecast(
     given: Sequence[Series], held: Sequence[Series], options: argparse.Namespace
 ) -> tuple[Forecasts, Forecasts]:
     """Forecasts of the marrow alone, and of the even mixture with the hazard regression."""
-    if not any(one.landmarks for one in given):
+    if not any(one.landmarks for one in given if one.low.any()):
         what = "no series with a count below recovery on a day from 5 to 25"
         raise DataError(where=f"series of {options.given} to learn from", what=what)
     began = time.monotonic()

@@ -2,7 +2,7 @@
 
 The log odds of recovery on a day, if it has not come, are linear in the day, the source of the
 graft, and what was last recorded; what was last recorded fades with the days since. It is trained
-on every landmark of the series given, with a ridge.
+on every landmark of the series given that fall below recovery, with a ridge.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HazardRegression:
     def __init__(self, series: Sequence[Series]) -> None:
         rows, recovered = [], []
         for one in series:
-            for landmark in one.landmarks:
+            for landmark in one.landmarks if one.low.any() else ():
                 seen = one.outcome if one.outcome is not None else LATER
                 last = seen if seen < LATER else min(int(one.days[-1]), LAST_DAY)
                 days = np.arange(landmark + 1, last + 1)

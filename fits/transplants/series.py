@@ -103,14 +103,14 @@ class Series:
         return self.patient, self.transplant
 
     @cached_property
-    def _low(self) -> NDArray[np.bool_]:
+    def low(self) -> NDArray[np.bool_]:
         """Whether each count from day 0 on is below recovery."""
         return (self.limited | (self.counts < RECOVERED))[self.days >= 0]
 
     @cached_property
     def recovery(self) -> int | None:
         """First of three successive counts of 0.5 or more after the longest stretch below it."""
-        days, low = self.days[self.days >= 0], self._low
+        days, low = self.days[self.days >= 0], self.low
         longest, end, run = 0, -1, 0
         for i, is_low in enumerate(low):
             run = run + 1 if is_low else 0
@@ -131,7 +131,7 @@ class Series:
         """
         if self.recovery is not None:
             return min(self.recovery, LATER)
-        return LATER if self._low.any() and self.days[-1] >= LAST_DAY - 5 else None
+        return LATER if self.low.any() and self.days[-1] >= LAST_DAY - 5 else None
 
     @cached_property
     def landmarks(self) -> tuple[int, ...]:

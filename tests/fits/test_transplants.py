@@ -157,6 +157,12 @@ def test_recovery_is_the_first_of_three_counts_after_the_longest_stretch_below()
     np.testing.assert_array_equal(found.crps, 0.0)
 
 
+def test_who_is_never_below_recovery_says_nothing_of_its_hazard():
+    some = [daily([0.1] * day + [0.6] * 20) for day in (9, 12, 13, 20)]
+    found = HazardRegression([*some, daily([2.0] * 46)]).coefficients
+    np.testing.assert_array_equal(found, HazardRegression(some).coefficients)
+
+
 def test_a_count_of_no_cell_is_below_the_least_that_is_told():
     table = fit_series.table_of([daily([0.1] * 6 + [0.0, 0.05])])
     seen = table[table.EVID == 0]
