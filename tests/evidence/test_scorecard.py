@@ -15,7 +15,9 @@ from judging.scorecard import (
     count_log_score,
     crps,
     day_log_score,
+    kind_of,
     paired,
+    predicted_row,
     regressions,
     score_row,
     scorecard,
@@ -25,6 +27,8 @@ from judging.scorecard import (
 from scipy import stats
 
 from pkpd.evidence.likelihood.use import terms_of
+from pkpd.evidence.table.learning import LEARNING_FILES
+from pkpd.evidence.table.populations import evidence_folder
 from pkpd.evidence.table.table import load_evidence
 
 HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark\n"
@@ -159,6 +163,26 @@ def test_counts_at_the_start_are_no_whole_days(tmp_path):
         stats.norm.cdf(np.log(0.824), x, width) - stats.norm.cdf(np.log(0.776), x, width)
     )
     assert day_log_score(np.exp(x), 0.8, count=True) == pytest.approx(np.log(share), rel=1e-3)
+
+
+def test_low_counts_at_the_start_are_told_apart(tmp_path):
+    """Neutrophils of 0.1 were scored as those of 0.3: a prediction of 0.3 was right."""
+    file = tmp_path / "rows.csv"
+    file.write_text(f"{HEAD}S,aml,none,60,baseline_anc_median,0.1,,,READ\n")
+    (row,) = load_evidence(file).rows
+    right, wrong = (predicted_row(row, np.full(50, x), np.empty(0)) for x in (0.1, 0.3))
+    assert score_row(row, MODEL, right).crps == pytest.approx(0.0)
+    assert score_row(row, MODEL, wrong).crps == pytest.approx(np.log(3.0))
+    assert not score_row(row, MODEL, wrong).inside[0.9]
+    assert right.log_score > wrong.log_score
+
+
+def test_every_endpoint_of_the_tables_has_words():
+    """Long runs of low counts and cytopenias at the start were told by their short names."""
+    for file in (*LEARNING_FILES, "later_outcomes.csv", "unseen_outcomes.csv"):
+        for row in load_evidence(evidence_folder() / file):
+            if row.endpoint.alternatives:
+                assert "_" not in kind_of(row), row.id
 
 
 def test_a_ratio_of_two_arms_is_no_day(rows, tmp_path):

@@ -22,7 +22,7 @@ from judging.baselines import DRAWS as REGRESSION_DRAWS
 from judging.baselines import DoseRegression, fit_doses
 from pkpd.arrays import Floats
 from pkpd.evidence.criticism.row_predictions import observed_number
-from pkpd.evidence.likelihood.terms import Term, cell
+from pkpd.evidence.likelihood.terms import LOG_COUNTS, LOG_DAYS, Term, cell
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.table.table import EvidenceRow
 
@@ -40,7 +40,9 @@ _KINDS = {
     "grade": "grade 3-4 cytopenia",
     "fever": "fever",
     "baseline": "count at the start",
+    "baseline_grade": "grade 3-4 cytopenia at the start",
     "low_days": "days with a low count",
+    "low_run": "long run of low counts",
 }
 
 
@@ -106,7 +108,8 @@ def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
     values = said.values[np.isfinite(said.values)]
     observed, mean = observed_number(row), float(values.mean())
     if is_day(row):
-        values, observed = np.log(np.maximum(values, 0.3)), float(np.log(max(observed, 0.3)))
+        counts = row.endpoint.at_start
+        values, observed = logs(values, counts), float(logs(observed, counts))
     inside, width = {}, {}
     for level in LEVELS:
         tail = 0.5 * (1.0 - level)
@@ -121,9 +124,14 @@ def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
     )  # fmt: skip
 
 
+def logs(values: Floats | float, count: bool) -> Floats:
+    """Logarithms of days, or of counts at the start, which are smaller."""
+    return np.log(np.maximum(values, np.exp((LOG_COUNTS if count else LOG_DAYS)[0])))
+
+
 def day_log_score(values: Floats, printed: float, count: bool = False) -> float:
     """Log probability of a printed day (or count), smoothed by a normal kernel of logs."""
-    x = np.log(np.maximum(values[np.isfinite(values)], 0.3))
+    x = logs(values[np.isfinite(values)], count)
     width = max(0.9 * float(x.std()) * x.size**-0.2, 0.03)
     bottom, top = cell(printed, count)
     share = (ndtr((top - x) / width) - ndtr((bottom - x) / width)).mean()
@@ -134,7 +142,7 @@ def predicted_row(row: EvidenceRow, values: Floats, chances: Floats) -> Predicte
     """Gather what draws say of a row: numbers, and for counts the probabilities drawn."""
     if chances.size:
         return Predicted(values, count_log_score(chances, row.numerator or 0, row.denominator or 1))
-    return Predicted(values, day_log_score(values, row.value or 1.0, row.endpoint.at_start))
+    return Predicted(values, day_log_score(values, observed_number(row), row.endpoint.at_start))
 
 
 def averages(
@@ -167,7 +175,7 @@ def _regression(model: DoseRegression, row: EvidenceRow, rng: np.random.Generato
     error = model.spread * np.sqrt(1.57 / (row.n or 10))
     values = np.exp(eta + error * rng.standard_normal(REGRESSION_DRAWS))
     values = values if row.endpoint.at_start else np.round(values)
-    return Predicted(values, day_log_score(values, row.value or 1.0, row.endpoint.at_start))
+    return Predicted(values, day_log_score(values, observed_number(row), row.endpoint.at_start))
 
 
 def count_log_score(share: Floats, events: int, patients: int) -> float:
@@ -181,8 +189,7 @@ def count_log_score(share: Floats, events: int, patients: int) -> float:
 
 def kind_of(row: EvidenceRow) -> str:
     """Endpoint of a row in words."""
-    what = row.endpoint.alternatives[0].observable.kind
-    return _KINDS.get(what, what)
+    return _KINDS[row.endpoint.alternatives[0].observable.kind]
 
 
 def drug_of(row: EvidenceRow) -> str:
