@@ -16,7 +16,7 @@ from judging.pairs_of_arms import (
     score_of,
 )
 from judging.scorecard import with_scores
-from scipy.stats import betabinom
+from scipy.stats import betabinom, binom
 
 from pkpd.evidence.criticism.row_predictions import RowsPredicted
 from pkpd.evidence.posterior.shipped import shipped_posterior
@@ -49,7 +49,7 @@ def test_pairs_are_arms_of_one_study_with_other_doses_and_their_logits(rows):
     first, second = pairs_of_arms(predicted)
     assert (first.first, first.second) == (rows[0], rows[1])
     assert (second.first, second.second) == (rows[1], rows[2])
-    # half a patient in each cell: 30.5 of 101 against 60.5 of 101
+    # half a patient in each cell: 30.5 of 101 against 60.5 of 101; arms of one size
     assert first.printed == pytest.approx(np.log(30.5 / 70.5) - np.log(60.5 / 40.5))
     assert first.variance == pytest.approx(1 / 30.5 + 1 / 70.5 + 1 / 60.5 + 1 / 40.5)
     assert first.predicted == pytest.approx(np.log(20.5 / 80.5) - np.log(30.5 / 70.5))
@@ -71,6 +71,28 @@ def test_a_difference_that_is_right_is_the_mean_of_printed_ones(rows):
     ]
     # 40,000 trials: standard error 0.005
     assert pair.predicted == pytest.approx(exact[0] - exact[1], abs=0.02)
+
+
+def test_the_same_risk_in_arms_of_other_sizes_is_no_difference(rows):
+    """Half a patient is more of 6 than of 60: equal risks of 6 % were a difference."""
+    arms = [
+        replace(row, numerator=k, denominator=n)
+        for row, k, n in ((rows[0], 0, 6), (rows[1], 4, 60))
+    ]
+    rng, pooled = np.random.default_rng(3), 4 / 66
+    values = {row.id: rng.binomial(row.denominator, pooled, 40_000) / row.denominator
+              for row in arms}  # fmt: skip
+    chances = {row.id: np.full(40_000, pooled) for row in arms}
+    (pair,) = pairs_of_arms(RowsPredicted({row.id: row for row in arms}, values, chances, {}))
+    # 40,000 trials: standard error 0.005
+    assert pair.predicted == pytest.approx(0.0, abs=0.02)
+    k = np.arange(7)
+    small = binom.pmf(k, 6, pooled) @ np.log((k + 0.5) / (6.5 - k))
+    k = np.arange(61)
+    large = binom.pmf(k, 60, pooled) @ np.log((k + 0.5) / (60.5 - k))
+    printed = np.log(0.5 / 6.5) - np.log(4.5 / 56.5)
+    assert pair.printed == pytest.approx(printed - (small - large))
+    assert small - large > 0.3
 
 
 def test_the_drug_of_a_pair_is_that_of_either_arm(rows):

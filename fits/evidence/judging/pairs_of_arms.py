@@ -2,8 +2,10 @@
 
 All pairs of arms of one study, endpoint, population and line of treatment whose doses differ and
 that count patients, randomised or not: the printed difference of logits (with half a patient added
-to each cell) against the mean of those that trials of these sizes would print. Pairs count by the
-precision of the printed difference; standard errors are clustered by study, as pairs share arms.
+to each cell) against the mean of those that trials of these sizes would print, both less what the
+same risk in both arms, their pooled share, would print: half a patient is more of a small arm.
+Pairs count by the precision of the printed difference; standard errors are clustered by study, as
+pairs share arms.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 from judging.arm_contrasts import RANDOMISED, alike
 from judging.scorecard import clustered_error, drug_of, kind_of
@@ -77,17 +81,20 @@ def pairs_of_arms(predicted: RowsPredicted) -> list[Pair]:
 def _difference(
     predicted: RowsPredicted, one: EvidenceRow, other: EvidenceRow
 ) -> tuple[float, float, float]:
+    counts = [(row.numerator or 0, row.denominator or 0) for row in (one, other)]
+    pooled = sum(k for k, _ in counts) / sum(n for _, n in counts)
     printed, said, variance = [], [], 0.0
-    for row in (one, other):
-        k, n = row.numerator or 0, row.denominator or 0
-        printed.append(float(_logit(k, n)))
+    for row, (k, n) in zip((one, other), counts, strict=True):
+        every = np.arange(n + 1)
+        alike = float(binom.pmf(every, n, pooled) @ _logit(every, n))
+        printed.append(float(_logit(k, n)) - alike)
         # the mean of logits of risks would be farther out: those of rare events are skew
-        said.append(float(_logit(predicted.values[row.id] * n, n).mean()))
+        said.append(float(_logit(predicted.values[row.id] * n, n).mean()) - alike)
         variance += 1 / (k + 0.5) + 1 / (n - k + 0.5)
     return printed[0] - printed[1], said[0] - said[1], variance
 
 
-def _logit(k: Floats | float, n: int) -> Floats:
+def _logit(k: Any, n: int) -> Floats:
     return np.log((k + 0.5) / (n - k + 0.5))
 
 
