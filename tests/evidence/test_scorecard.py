@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from judging.averages import average_of_similar
@@ -134,6 +136,20 @@ def test_days_are_scored_on_the_log_scale(rows):
     assert score.inside[0.9]
     assert score.pit == pytest.approx(0.5)
     assert score.crps == pytest.approx(crps(np.log([13.0, 26.0, 52.0]), np.log(26.0)))
+
+
+def test_what_calibrated_intervals_hold_is_told(rows):
+    """Of 20 patients the 50 % interval of a right prediction holds more than half of the trials."""
+    row = replace(row_of(rows, "NEW0"), numerator=5, denominator=20)
+    values = stats.binom.ppf((np.arange(4000) + 0.5) / 4000, 20, 0.25) / 20
+    score = score_row(row, MODEL, Predicted(values, -1.0))
+    for level in (0.5, 0.9):
+        low, high = stats.binom.ppf([0.5 - level / 2, 0.5 + level / 2], 20, 0.25)
+        exact = stats.binom.cdf(high, 20, 0.25) - stats.binom.cdf(low - 1, 20, 0.25)
+        assert score.held[level] == pytest.approx(exact, abs=1e-3)
+        assert exact > level
+    card = scorecard([row], {MODEL: {row.id: Predicted(values, -1.0)}})
+    assert f"calibrated, model: {score.held[0.5]:.1%}, " in scorecard_text(card)
 
 
 def test_what_an_average_cannot_predict_is_named(rows):

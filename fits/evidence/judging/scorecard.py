@@ -68,8 +68,9 @@ class RowScore:
         Lower and higher is better.
     pit
         Share of predicted numbers below the printed one, half of those that equal it.
-    inside, width
-        By level; widths of days are on the log scale.
+    inside, width, held
+        By level; widths of days are on the log scale. What intervals hold of the predicted numbers
+        is more than their level, since patients and days are whole.
     mean
         Of the predicted numbers, as they would be printed.
     """
@@ -81,6 +82,7 @@ class RowScore:
     pit: float
     inside: Mapping[float, bool]
     width: Mapping[float, float]
+    held: Mapping[float, float]
     mean: float
 
 
@@ -110,17 +112,18 @@ def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
     if is_day(row):
         counts = row.endpoint.at_start
         values, observed = logs(values, counts), float(logs(observed, counts))
-    inside, width = {}, {}
+    inside, width, held = {}, {}, {}
     for level in LEVELS:
         tail = 0.5 * (1.0 - level)
         low, high = np.quantile(values, [tail, 1.0 - tail], method="inverted_cdf")
         inside[level] = bool(low - 1e-9 <= observed <= high + 1e-9)
         width[level] = float(high - low)
+        held[level] = float(((values >= low - 1e-9) & (values <= high + 1e-9)).mean())
     below = float((values < observed - 1e-9).mean())
     ties = float((np.abs(values - observed) <= 1e-9).mean())
     return RowScore(
         row, predictor, crps(values, observed), said.log_score, below + 0.5 * ties, inside, width,
-        mean,
+        held, mean,
     )  # fmt: skip
 
 
@@ -283,6 +286,10 @@ class Scorecard:
         mine = self.scores[predictor]
         return sum(one.inside[level] for one in mine), len(mine)
 
+    def calibrated(self, predictor: str, level: float) -> float:
+        """Share of rows that would be inside if printed numbers were those predicted."""
+        return float(np.mean([one.held[level] for one in self.scores[predictor]]))
+
     def width(self, predictor: str, level: float, days: bool) -> float:
         """Median width of intervals: of shares, or of days on the log scale."""
         mine = [one.width[level] for one in self.scores[predictor] if is_day(one.row) == days]
@@ -352,6 +359,8 @@ def scorecard_text(card: Scorecard) -> str:
             f"{name:28} {len(card.scores[name]):5d}{told}   {card.width(name, 0.9, False):21.2f}"
             f"   {days:24.2f}"
         )
+    calibrated = ", ".join(f"{card.calibrated(names[0], level):.1%}" for level in LEVELS)
+    lines.append(f"calibrated, {names[0]}: {calibrated}, since patients and days are whole")
     for judged, other in pairs:
         lines += ["", f"{judged} less {other} (negative CRPS and positive log score favour the "
                   f"{judged}; standard errors clustered by study)"]  # fmt: skip
@@ -413,6 +422,7 @@ def as_record(card: Scorecard) -> dict[str, Any]:
         "rows": number,
         "studies": len({row.study for row in rows}),
         "inside": inside,
+        "calibrated": card.calibrated(MODEL, 0.9),
         "width": card.width(MODEL, 0.9, False),
         "crps": both.ours,
         "average": {
