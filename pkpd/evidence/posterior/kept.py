@@ -16,6 +16,7 @@ from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.stored import evidence_hash
 from pkpd.evidence.sampling.simulations import digits_of
+from pkpd.files import write_text
 from pkpd.marrow.variants import Variant
 
 CARDS = "cards.json"
@@ -60,7 +61,7 @@ def refuse_other_cards(place: Path, likelihood: EvidenceLikelihood) -> None:
     file = place / CARDS
     if not place.exists():
         place.mkdir(parents=True)
-        file.write_text(json.dumps(now, indent=1), encoding="utf-8")
+        write_text(file, json.dumps(now, indent=1))
     elif file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
         other = [drug for drug, digits in now.items() if kept.get(drug) != digits]
