@@ -1,7 +1,5 @@
 """Risks that a schedule file predicts have the Monte Carlo error that a comparison gives."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -25,14 +23,25 @@ cohort = [
 """
 
 
-def test_the_error_is_that_of_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "mine.toml"
-    path.write_text(FILE)
+@pytest.fixture
+def dlt_of(tmp_path, monkeypatch):
+    """Risks that a file predicts, and the rows of its comparison on dose-limiting toxicity."""
     monkeypatch.setattr(design_risks, "PATIENTS", 40)
     monkeypatch.setattr(design_risks, "DRAWS", 4)
-    found = design_risks.predicted_risks(path, seed=3)
-    rows = pkpd.compare(str(path), patients=40, draws=4, seed=3).trials[0].rows
-    errors = {row.cohort: row.mc_error for row in rows if row.endpoint == "dlt"}
+
+    def both(text):
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        rows = pkpd.compare(str(path), patients=40, draws=4, seed=3).trials[0].rows
+        found = design_risks.predicted_risks(path, seed=3)
+        return found, [row for row in rows if row.endpoint == "dlt"]
+
+    return both
+
+
+def test_the_error_is_that_of_the_comparison(dlt_of):
+    found, rows = dlt_of(FILE)
+    errors = {row.cohort: row.mc_error for row in rows}
     assert found.errors == pytest.approx([errors[name] for name in found.cohorts])
     assert all(0 < error < 1 for error in found.errors)
     assert np.shape(found.risks) == (4, 2)
@@ -52,14 +61,8 @@ cohort = [{ id = "20 mg" }]
 """
 
 
-def test_the_error_is_of_the_clock_of_the_risks(tmp_path, monkeypatch):
-    path = tmp_path / "mine.toml"
-    path.write_text(TWO_COURSES)
-    monkeypatch.setattr(design_risks, "PATIENTS", 40)
-    monkeypatch.setattr(design_risks, "DRAWS", 4)
-    found = design_risks.predicted_risks(path, seed=3)
-    rows = pkpd.compare(str(path), patients=40, draws=4, seed=3).trials[0].rows
-    first, second = (row for row in rows if row.endpoint == "dlt")
+def test_the_error_is_of_the_clock_of_the_risks(dlt_of):
+    found, (first, second) = dlt_of(TWO_COURSES)
     assert first.rule == "leukemia_d42_generic"
     assert first.mc_error != pytest.approx(second.mc_error)
     assert found.errors == pytest.approx((first.mc_error,))

@@ -1,5 +1,6 @@
 """Learning by simulation, emulator and chains, against weighted draws of the prior and a truth."""
 
+import copy
 from dataclasses import replace
 
 import jax
@@ -7,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pkpd.cards.contents import contents
+from pkpd.errors import PkpdError
 from pkpd.evidence import EvidenceLikelihood, load_evidence
 from pkpd.evidence.likelihood.cells import cells_of
 from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.offsets import simulated_names, spread_at
 from pkpd.evidence.likelihood.parameters import ARMS, BETWEEN
 from pkpd.evidence.likelihood.prior import Prior
-from pkpd.evidence.posterior import learning
+from pkpd.evidence.posterior import kept, learning
 from pkpd.evidence.posterior.learning import LearningPlan, learn
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings, sample
@@ -249,15 +252,42 @@ def test_a_round_that_was_kept_goes_on_as_it_would_have(tmp_path):
 
 def test_simulations_of_other_patients_are_kept_in_another_folder(table_file):
     """What was simulated in patients of one disease was taken for that in those of another."""
-    plan, table = LearningPlan("mine", rounds=(25,), powers=()), load_evidence(table_file())
+    table = load_evidence(table_file())
 
     def place(**changes):
         rows = [replace(row, population=replace(row.population, **changes)) for row in table]
         likelihood = EvidenceLikelihood(replace(table, rows=tuple(rows)))
-        return learning._place("x", prior_of("regrowth"), likelihood, plan, FULL)
+        return kept.place_of("x", prior_of("regrowth"), likelihood, FULL, 64, 4)
 
     assert place() == place(title="in other words")
     assert len({place(), place(disease="aml_unfit"), place(least_platelets=50.0)}) == 3
+
+
+def test_simulations_under_other_cards_of_drugs_are_refused(table_file, tmp_path, monkeypatch):
+    """Simulations under other kinetics were gone on with as if the drugs were the same."""
+    likelihood, place = EvidenceLikelihood(load_evidence(table_file())), tmp_path / "simulations"
+    kept.refuse_other_cards(place, likelihood)
+    written = (place / kept.CARDS).read_text()
+    assert "cytarabine" in written
+    kept.refuse_other_cards(place, likelihood)
+
+    def changed(key, to):
+        def read(file, shown):
+            found = copy.deepcopy(contents(file, shown))
+            if "fleming1995_cytarabine" in shown:
+                found["parameters"]["CL_per_area"][key] = to
+            return found
+
+        monkeypatch.setattr(kept, "contents", read)
+
+    changed("source", "in other words")
+    kept.refuse_other_cards(place, likelihood)
+    changed("value", 99.0)
+    with pytest.raises(PkpdError, match="its simulations are of other cards of cytarabine; name"):
+        kept.refuse_other_cards(place, likelihood)
+    (place / kept.CARDS).unlink()
+    kept.refuse_other_cards(place, likelihood)  # a folder that does not tell
+    assert not list(place.iterdir())
 
 
 def test_blocks_drawn_again_keep_patients_together_in_rounds_of_any_size():

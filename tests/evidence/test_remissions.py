@@ -75,6 +75,22 @@ def test_rank_correlation_is_over_studies(card):
     assert "untreated, from 60 years" in text
 
 
+def test_a_population_tells_the_line_and_children_are_no_adults(tmp_path):
+    """Untreated AML whose row names no line was "line not printed", children "below 60 years"."""
+    file = tmp_path / "rows.csv"
+    file.write_text(
+        f"{HEAD}A,A,aml,de novo AML 15-60 y,,,{LOW},100,cr_rate,,70,100,READ\n"
+        f"B,B,aml,untreated AML of children,untreated,,{LOW},100,cr_rate,,70,100,READ\n"
+        f"C,C,mds_high_risk,,,,{LOW},100,cr_rate,,70,100,READ\n"
+    )
+    rows = load_evidence(file).rows
+    said = {row.id: Predicted(np.full(9, 0.6), 0.0) for row in rows}
+    found = remission_bias(scorecard(rows, {MODEL: said}).scores[MODEL])
+    assert [(one.group, one.rows) for one in found] == [
+        ("line not printed", 1), ("untreated, below 60 years", 1)
+    ]  # fmt: skip
+
+
 def two_arms(tmp_path, high=(56, 70), low=(48, 80), word="randomised"):
     file = tmp_path / "arms.csv"
     lines = [HEAD]

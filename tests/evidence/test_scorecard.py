@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from judging.averages import average_of_similar
@@ -15,7 +17,9 @@ from judging.scorecard import (
     count_log_score,
     crps,
     day_log_score,
+    kind_of,
     paired,
+    predicted_row,
     regressions,
     score_row,
     scorecard,
@@ -25,6 +29,8 @@ from judging.scorecard import (
 from scipy import stats
 
 from pkpd.evidence.likelihood.use import terms_of
+from pkpd.evidence.table.learning import LEARNING_FILES
+from pkpd.evidence.table.populations import evidence_folder
 from pkpd.evidence.table.table import load_evidence
 
 HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark\n"
@@ -132,6 +138,20 @@ def test_days_are_scored_on_the_log_scale(rows):
     assert score.crps == pytest.approx(crps(np.log([13.0, 26.0, 52.0]), np.log(26.0)))
 
 
+def test_what_calibrated_intervals_hold_is_told(rows):
+    """Of 20 patients the 50 % interval of a right prediction holds more than half of the trials."""
+    row = replace(row_of(rows, "NEW0"), numerator=5, denominator=20)
+    values = stats.binom.ppf((np.arange(4000) + 0.5) / 4000, 20, 0.25) / 20
+    score = score_row(row, MODEL, Predicted(values, -1.0))
+    for level in (0.5, 0.9):
+        low, high = stats.binom.ppf([0.5 - level / 2, 0.5 + level / 2], 20, 0.25)
+        exact = stats.binom.cdf(high, 20, 0.25) - stats.binom.cdf(low - 1, 20, 0.25)
+        assert score.held[level] == pytest.approx(exact, abs=1e-3)
+        assert exact > level
+    card = scorecard([row], {MODEL: {row.id: Predicted(values, -1.0)}})
+    assert f"calibrated, model: {score.held[0.5]:.1%}, " in scorecard_text(card)
+
+
 def test_what_an_average_cannot_predict_is_named(rows):
     few = [r for r in rows if r.study in ("NEW0", "NEW1")]
     said = {r.id: Predicted(np.full(9, 0.5), -1.0) for r in few}
@@ -159,6 +179,26 @@ def test_counts_at_the_start_are_no_whole_days(tmp_path):
         stats.norm.cdf(np.log(0.824), x, width) - stats.norm.cdf(np.log(0.776), x, width)
     )
     assert day_log_score(np.exp(x), 0.8, count=True) == pytest.approx(np.log(share), rel=1e-3)
+
+
+def test_low_counts_at_the_start_are_told_apart(tmp_path):
+    """Neutrophils of 0.1 were scored as those of 0.3: a prediction of 0.3 was right."""
+    file = tmp_path / "rows.csv"
+    file.write_text(f"{HEAD}S,aml,none,60,baseline_anc_median,0.1,,,READ\n")
+    (row,) = load_evidence(file).rows
+    right, wrong = (predicted_row(row, np.full(50, x), np.empty(0)) for x in (0.1, 0.3))
+    assert score_row(row, MODEL, right).crps == pytest.approx(0.0)
+    assert score_row(row, MODEL, wrong).crps == pytest.approx(np.log(3.0))
+    assert not score_row(row, MODEL, wrong).inside[0.9]
+    assert right.log_score > wrong.log_score
+
+
+def test_every_endpoint_of_the_tables_has_words():
+    """Long runs of low counts and cytopenias at the start were told by their short names."""
+    for file in (*LEARNING_FILES, "later_outcomes.csv", "unseen_outcomes.csv"):
+        for row in load_evidence(evidence_folder() / file):
+            if row.endpoint.alternatives:
+                assert "_" not in kind_of(row), row.id
 
 
 def test_a_ratio_of_two_arms_is_no_day(rows, tmp_path):

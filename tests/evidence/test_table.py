@@ -242,6 +242,11 @@ def two_arms(value="0.8", lower="", upper="", limits="", other="cytarabine:50 mg
         ({"value": "-2"}, "row 2, column value: -2 is no ratio of days; allowed: above 0"),
         ({"lower": "0", "upper": "2", "limits": "ci95"}, "column lower: 0 is no ratio of days"),
         ({"n": ""}, "row 2, column n: the number of patients is missing; give n, or say why"),
+        # an interval of no width tells no error: the row was one of a single patient
+        (
+            {"n": "", "lower": "0.8", "upper": "0.8", "limits": "ci95"},
+            "column n: the number of patients is missing",
+        ),
     ],
 )
 def test_a_ratio_that_cannot_be_is_refused(table_file, cells, message):

@@ -2,23 +2,33 @@
 
 All pairs of arms of one study, endpoint, population and line of treatment whose doses differ and
 that count patients, randomised or not: the printed difference of logits (with half a patient added
-to each cell) against the mean of the posterior's. Pairs count by the precision of the printed
-difference; standard errors are clustered by study, as pairs share arms.
+to each cell) against the mean of those that trials of these sizes would print, both less what the
+same risk in both arms, their pooled share, would print: half a patient is more of a small arm.
+Pairs count by the precision of the printed difference; standard errors are clustered by study, as
+pairs share arms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
-from scipy.special import logit
+from scipy.stats import binom
 
 from judging.arm_contrasts import RANDOMISED, alike
 from judging.scorecard import clustered_error, drug_of, kind_of
+from pkpd.arrays import Floats
 from pkpd.evidence.criticism.row_predictions import RowsPredicted
 from pkpd.evidence.table.table import EvidenceRow
+
+ALL = "all pairs"
+SCALE_SD = 0.5
+"""Standard deviation about 1 of the factor between predicted and true differences, assumed."""
+TO_SCALE = 12
+"""Studies from which scaled pairs are told: of fewer the clustered standard error is too small."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +81,21 @@ def pairs_of_arms(predicted: RowsPredicted) -> list[Pair]:
 def _difference(
     predicted: RowsPredicted, one: EvidenceRow, other: EvidenceRow
 ) -> tuple[float, float, float]:
-    cells = [
-        ((row.numerator or 0) + 0.5, (row.denominator or 0) - (row.numerator or 0) + 0.5)
-        for row in (one, other)
-    ]
-    (a, b), (c, d) = cells
-    chances = (np.clip(predicted.chances[row.id], 1e-3, 1.0 - 1e-3) for row in (one, other))
-    first, second = (float(logit(each).mean()) for each in chances)
-    return float(np.log(a * d / (b * c))), first - second, 1 / a + 1 / b + 1 / c + 1 / d
+    counts = [(row.numerator or 0, row.denominator or 0) for row in (one, other)]
+    pooled = sum(k for k, _ in counts) / sum(n for _, n in counts)
+    printed, said, variance = [], [], 0.0
+    for row, (k, n) in zip((one, other), counts, strict=True):
+        every = np.arange(n + 1)
+        alike = float(binom.pmf(every, n, pooled) @ _logit(every, n))
+        printed.append(float(_logit(k, n)) - alike)
+        # the mean of logits of risks would be farther out: those of rare events are skew
+        said.append(float(_logit(predicted.values[row.id] * n, n).mean()) - alike)
+        variance += 1 / (k + 0.5) + 1 / (n - k + 0.5)
+    return printed[0] - printed[1], said[0] - said[1], variance
+
+
+def _logit(k: Any, n: int) -> Floats:
+    return np.log((k + 0.5) / (n - k + 0.5))
 
 
 def score_of(pairs: Sequence[Pair]) -> PairScore:
@@ -99,6 +116,38 @@ def score_of(pairs: Sequence[Pair]) -> PairScore:
     )  # fmt: skip
 
 
+def scale_of(pairs: Sequence[Pair]) -> float:
+    """Factor that makes predicted differences printed ones: their slope, drawn towards 1.
+
+    The posterior mean under a normal prior about 1 (`SCALE_SD`), the slope being normal about the
+    factor with its clustered standard error; 1 where fewer than two studies tell.
+    """
+    if len({pair.first.study for pair in pairs}) < 2:
+        return 1.0
+    found = score_of(pairs)
+    return 1.0 + (found.slope - 1.0) * SCALE_SD**2 / (SCALE_SD**2 + found.slope_error**2)
+
+
+def scaled_by_others(pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs whose predicted difference is multiplied by the factor of the other studies' pairs.
+
+    Their squared errors are honest: no study has told its own factor. Their slope is not, since
+    a study with a large one makes the factor of all others larger and its own smaller.
+    """
+    factor = {
+        study: scale_of([pair for pair in pairs if pair.first.study != study])
+        for study in {pair.first.study for pair in pairs}
+    }
+    return [replace(p, predicted=factor[p.first.study] * p.predicted) for p in pairs]
+
+
+def scaled_record(pairs: Sequence[Pair]) -> dict[str, float]:
+    """Give the scores of scaled pairs that the record of a posterior keeps, and the factor."""
+    found = asdict(score_of(scaled_by_others(pairs)))
+    kept = ("pairs", "studies", "error", "of_none", "less", "less_error")
+    return {"scale": scale_of(pairs), **{name: found[name] for name in kept}}
+
+
 def pairs_text(pairs: Sequence[Pair]) -> str:
     """Print scores of all pairs and by group; groups of fewer than three studies are left out."""
     lines = [
@@ -115,14 +164,24 @@ def pairs_text(pairs: Sequence[Pair]) -> str:
             f"{name:28.28} {s.pairs:5d} {s.studies:8d} {s.slope:+7.2f} ({s.slope_error:.2f}) "
             f"{s.error:14.3f} {s.of_none:14.3f} {s.less:+9.3f} ({s.less_error:.3f})"
         )
+        if name == ALL and s.studies >= TO_SCALE:
+            s = score_of(scaled_by_others(mine))
+            lines.append(
+                f"scaled by the slope of other studies, {scale_of(mine):.2f} over all:{'':14} "
+                f"{s.error:14.3f} {s.of_none:14.3f} {s.less:+9.3f} ({s.less_error:.3f})"
+            )
     return "\n".join(lines)
 
 
 def _groups(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
-    of: tuple[Callable[[EvidenceRow], str], ...] = (kind_of, drug_of)
+    of: tuple[Callable[[Pair], str], ...] = (
+        lambda pair: kind_of(pair.first),
+        # the drug of either arm: "clofarabine" and "lenalidomide" stand before "other"
+        lambda pair: min(drug_of(pair.first), drug_of(pair.second)),
+    )
     both = [p for p in pairs if RANDOMISED in p.first.patients and RANDOMISED in p.second.patients]
-    found = [("all pairs", list(pairs)), ("randomised", both)]
+    found = [(ALL, list(pairs)), ("randomised", both)]
     for grouping in of:
-        for name in dict.fromkeys(grouping(pair.first) for pair in pairs):
-            found.append((name, [pair for pair in pairs if grouping(pair.first) == name]))
+        for name in dict.fromkeys(map(grouping, pairs)):
+            found.append((name, [pair for pair in pairs if grouping(pair) == name]))
     return found

@@ -1,7 +1,7 @@
 """How far predicted remissions are from printed ones: bias by group, rank correlation of studies.
 
-Groups are what patients had had before, and for untreated adults their age: an average of similar
-trials may be right on the whole and wrong in each of them.
+Groups are what patients had had before, as the row or its population says, and for untreated adults
+their age: an average of similar trials may be right on the whole and wrong in each of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from judging.scorecard import RowScore, Scorecard, clustered_error
 from pkpd.evidence.criticism.row_predictions import observed_number
-from pkpd.evidence.table.age_limits import told_age
+from pkpd.evidence.table.age_limits import YOUNGEST_ADULT, told_age
 from pkpd.evidence.table.table import EvidenceRow
 
 OLD = 60.0  # years
@@ -57,6 +57,7 @@ def remissions(scores: Sequence[RowScore]) -> list[RowScore]:
         if one.row.endpoint.kind == "count"
         and one.row.endpoint.alternatives[0].observable.kind == "response"
         and not one.row.population.paediatric
+        and (told_age(one.row) or YOUNGEST_ADULT) >= YOUNGEST_ADULT
     ]
 
 
@@ -65,8 +66,8 @@ def group_of(row: EvidenceRow) -> str:
 
     Rows that tell no age, of a population whose ages lie on both sides of 60, are a group.
     """
-    line = row.treatment_line or "line not printed"
     told, known = told_age(row), row.population
+    line = row.treatment_line or next(iter(known.lines), "line not printed")
     age = known.age if told is None else told
     if line != "untreated" or age is None:
         return line

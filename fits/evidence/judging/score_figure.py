@@ -31,13 +31,14 @@ def draw_scores(card: Scorecard, file: Path) -> None:
         for grouping, group, ids in groups
     ]
     found = [(name, card.against(AVERAGE, ids, lambda one: one.crps)) for name, ids in compared]
-    found = [(f"{name} ({one.rows})", one) for name, one in found if one.rows > 1]
+    # of one study there is no standard error
+    found = [(f"{name} ({one.rows})", one) for name, one in found if one.studies > 1]
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(10, 0.5 + 0.3 * len(found)), width_ratios=(2, 1), layout="constrained"
     )
     places = np.arange(len(found))[::-1]
     middle = np.array([one.difference for _, one in found])
-    error = np.nan_to_num([one.error for _, one in found])
+    error = np.array([one.error for _, one in found])
     left.axvline(0.0, color="0.5", linewidth=0.8)
     left.errorbar(middle, places, xerr=2.0 * error, fmt="o", color="C0", markersize=4)
     left.set_yticks(places, [name for name, _ in found])

@@ -22,7 +22,7 @@ from judging.baselines import DRAWS as REGRESSION_DRAWS
 from judging.baselines import DoseRegression, fit_doses
 from pkpd.arrays import Floats
 from pkpd.evidence.criticism.row_predictions import observed_number
-from pkpd.evidence.likelihood.terms import Term, cell
+from pkpd.evidence.likelihood.terms import LOG_COUNTS, LOG_DAYS, Term, cell
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.table.table import EvidenceRow
 
@@ -40,7 +40,9 @@ _KINDS = {
     "grade": "grade 3-4 cytopenia",
     "fever": "fever",
     "baseline": "count at the start",
+    "baseline_grade": "grade 3-4 cytopenia at the start",
     "low_days": "days with a low count",
+    "low_run": "long run of low counts",
 }
 
 
@@ -66,8 +68,9 @@ class RowScore:
         Lower and higher is better.
     pit
         Share of predicted numbers below the printed one, half of those that equal it.
-    inside, width
-        By level; widths of days are on the log scale.
+    inside, width, held
+        By level; widths of days are on the log scale. What intervals hold of the predicted numbers
+        is more than their level, since patients and days are whole.
     mean
         Of the predicted numbers, as they would be printed.
     """
@@ -79,6 +82,7 @@ class RowScore:
     pit: float
     inside: Mapping[float, bool]
     width: Mapping[float, float]
+    held: Mapping[float, float]
     mean: float
 
 
@@ -106,24 +110,31 @@ def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
     values = said.values[np.isfinite(said.values)]
     observed, mean = observed_number(row), float(values.mean())
     if is_day(row):
-        values, observed = np.log(np.maximum(values, 0.3)), float(np.log(max(observed, 0.3)))
-    inside, width = {}, {}
+        counts = row.endpoint.at_start
+        values, observed = logs(values, counts), float(logs(observed, counts))
+    inside, width, held = {}, {}, {}
     for level in LEVELS:
         tail = 0.5 * (1.0 - level)
         low, high = np.quantile(values, [tail, 1.0 - tail], method="inverted_cdf")
         inside[level] = bool(low - 1e-9 <= observed <= high + 1e-9)
         width[level] = float(high - low)
+        held[level] = float(((values >= low - 1e-9) & (values <= high + 1e-9)).mean())
     below = float((values < observed - 1e-9).mean())
     ties = float((np.abs(values - observed) <= 1e-9).mean())
     return RowScore(
         row, predictor, crps(values, observed), said.log_score, below + 0.5 * ties, inside, width,
-        mean,
+        held, mean,
     )  # fmt: skip
+
+
+def logs(values: Floats | float, count: bool) -> Floats:
+    """Logarithms of days, or of counts at the start, which are smaller."""
+    return np.log(np.maximum(values, np.exp((LOG_COUNTS if count else LOG_DAYS)[0])))
 
 
 def day_log_score(values: Floats, printed: float, count: bool = False) -> float:
     """Log probability of a printed day (or count), smoothed by a normal kernel of logs."""
-    x = np.log(np.maximum(values[np.isfinite(values)], 0.3))
+    x = logs(values[np.isfinite(values)], count)
     width = max(0.9 * float(x.std()) * x.size**-0.2, 0.03)
     bottom, top = cell(printed, count)
     share = (ndtr((top - x) / width) - ndtr((bottom - x) / width)).mean()
@@ -134,7 +145,7 @@ def predicted_row(row: EvidenceRow, values: Floats, chances: Floats) -> Predicte
     """Gather what draws say of a row: numbers, and for counts the probabilities drawn."""
     if chances.size:
         return Predicted(values, count_log_score(chances, row.numerator or 0, row.denominator or 1))
-    return Predicted(values, day_log_score(values, row.value or 1.0, row.endpoint.at_start))
+    return Predicted(values, day_log_score(values, observed_number(row), row.endpoint.at_start))
 
 
 def averages(
@@ -167,7 +178,7 @@ def _regression(model: DoseRegression, row: EvidenceRow, rng: np.random.Generato
     error = model.spread * np.sqrt(1.57 / (row.n or 10))
     values = np.exp(eta + error * rng.standard_normal(REGRESSION_DRAWS))
     values = values if row.endpoint.at_start else np.round(values)
-    return Predicted(values, day_log_score(values, row.value or 1.0, row.endpoint.at_start))
+    return Predicted(values, day_log_score(values, observed_number(row), row.endpoint.at_start))
 
 
 def count_log_score(share: Floats, events: int, patients: int) -> float:
@@ -181,8 +192,7 @@ def count_log_score(share: Floats, events: int, patients: int) -> float:
 
 def kind_of(row: EvidenceRow) -> str:
     """Endpoint of a row in words."""
-    what = row.endpoint.alternatives[0].observable.kind
-    return _KINDS.get(what, what)
+    return _KINDS[row.endpoint.alternatives[0].observable.kind]
 
 
 def drug_of(row: EvidenceRow) -> str:
@@ -276,6 +286,10 @@ class Scorecard:
         mine = self.scores[predictor]
         return sum(one.inside[level] for one in mine), len(mine)
 
+    def calibrated(self, predictor: str, level: float) -> float:
+        """Share of rows that would be inside if printed numbers were those predicted."""
+        return float(np.mean([one.held[level] for one in self.scores[predictor]]))
+
     def width(self, predictor: str, level: float, days: bool) -> float:
         """Median width of intervals: of shares, or of days on the log scale."""
         mine = [one.width[level] for one in self.scores[predictor] if is_day(one.row) == days]
@@ -345,6 +359,8 @@ def scorecard_text(card: Scorecard) -> str:
             f"{name:28} {len(card.scores[name]):5d}{told}   {card.width(name, 0.9, False):21.2f}"
             f"   {days:24.2f}"
         )
+    calibrated = ", ".join(f"{card.calibrated(names[0], level):.1%}" for level in LEVELS)
+    lines.append(f"calibrated, {names[0]}: {calibrated}, since patients and days are whole")
     for judged, other in pairs:
         lines += ["", f"{judged} less {other} (negative CRPS and positive log score favour the "
                   f"{judged}; standard errors clustered by study)"]  # fmt: skip
@@ -406,6 +422,7 @@ def as_record(card: Scorecard) -> dict[str, Any]:
         "rows": number,
         "studies": len({row.study for row in rows}),
         "inside": inside,
+        "calibrated": card.calibrated(MODEL, 0.9),
         "width": card.width(MODEL, 0.9, False),
         "crps": both.ours,
         "average": {

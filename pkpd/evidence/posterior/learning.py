@@ -8,7 +8,6 @@ posterior is. All simulations train the last emulator; chains run on it.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +25,7 @@ from pkpd.evidence.likelihood.density import TableDensity, logits_and_days
 from pkpd.evidence.likelihood.offsets import simulated_names, spread_at
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator
+from pkpd.evidence.posterior.kept import place_of, refuse_other_cards
 from pkpd.evidence.posterior.stored import EvidencePosterior, evidence_hash
 from pkpd.evidence.sampling.chains import ChainSettings, Sampled, sample
 from pkpd.evidence.sampling.chains_checked import ChainLimits, ChainsChecked, check_chains
@@ -43,7 +43,6 @@ from pkpd.evidence.sampling.simulations import (
     Simulations,
     Task,
     blocks_of,
-    digits_of,
     joined,
     kept_simulations,
     simulate_at,
@@ -194,7 +193,10 @@ def learn(
     inputs = [prior.names.index(name) for name in simulated_names(prior)]
     make = make or MarrowMaker(likelihood.arms, plan.patients, variant, plan.steps_per_day)
     task = Task(make, cells, prior)
-    place = None if folder is None else _place(folder, prior, likelihood, plan, variant)
+    place = None
+    if folder is not None:
+        place = place_of(folder, prior, likelihood, variant, plan.patients, plan.steps_per_day)
+        refuse_other_cards(place, likelihood)
     wired = _wired(make, likelihood, prior, inputs, plan, place)
     say(f"{wired.acts.sum(axis=1).mean():.0f} of {len(inputs)} parameters act on an arm")
     rng = np.random.default_rng(plan.seed)
@@ -315,9 +317,9 @@ def emulator_of(
     Raises
     ------
     PkpdError
-        If the folder has not all of them.
+        If the folder has not all of them, or they are of other cards of drugs.
     """
-    place = _place(folder, prior, likelihood, plan, variant)
+    place = place_of(folder, prior, likelihood, variant, plan.patients, plan.steps_per_day)
     parts = []
     for index in range(len(plan.rounds)):
         found = kept_simulations(place / f"round{index}_{plan.seed}", plan.rounds[index])
@@ -328,6 +330,7 @@ def emulator_of(
                 remedy="run fits/evidence/learn.py to its end with this folder first",
             )
         parts.append(found)
+    refuse_other_cards(place, likelihood)
     inputs = [prior.names.index(name) for name in simulated_names(prior)]
     last = len(plan.rounds) - 1
     make = MarrowMaker(likelihood.arms, plan.patients, variant, plan.steps_per_day)
@@ -362,23 +365,6 @@ def _wired(
     folder = None if place is None else place / f"wiring_{plan.seed}"
     seed = WIRING_SEED + plan.seed
     return wiring(few, likelihood.cells, prior, inputs, seed=seed, folder=folder)
-
-
-def _place(
-    folder: str | Path,
-    prior: Prior,
-    likelihood: EvidenceLikelihood,
-    plan: LearningPlan,
-    variant: Variant,
-) -> Path:
-    """Where the simulations of a run are kept: a folder named by all that they depend on."""
-    people = {key: arm.population for key, arm in likelihood.arms.items()}
-    who = {k: (p.disease, p.least_neutrophils, p.least_platelets) for k, p in people.items()}
-    label = digits_of(
-        json.dumps([evidence_hash(likelihood), prior.names, prior.fixed, repr(prior.entries),
-                    asdict(variant), plan.patients, plan.steps_per_day, who])
-    )  # fmt: skip
-    return Path(folder) / f"simulations_{label}"
 
 
 def posterior_of(

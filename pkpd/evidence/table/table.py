@@ -362,7 +362,8 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
     needs_n = not row.unused and row.endpoint.kind in ("count", "quantiles", "mean")
     # without an interval a contrast errs as its patients say
     contrast = row.endpoint.kind in ("ratio", "difference")
-    needs_n |= not row.unused and contrast and (row.lower is None or row.limits == "iqr")
+    no_width = row.lower == row.upper or row.limits == "iqr"
+    needs_n |= not row.unused and contrast and no_width
     if needs_n and n is None:
         cell.refuse("n", "the number of patients is missing", remedy="give n, or say why in unused")
     two_arms = row.endpoint.kind in ("mtd", "ratio", "difference")
