@@ -35,8 +35,9 @@ from pkpd.cards.schedule_cards import (
     read_course,
     read_dose,
     read_library,
+    unused,
 )
-from pkpd.cards.tables import Table, read_toml
+from pkpd.cards.tables import REMOVED, Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
 from pkpd.cards.usual_doses import unusual
 from pkpd.errors import CardError
@@ -230,7 +231,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         medians=_medians(root),
         rule_change=_rule_change(root),
         evidence_studies=root.texts("evidence_studies", default=()),
-        unnamed=_unnamed(root, library),
+        unnamed=unused(root, library, [c.regimen for arm in arms for c in arm.cohorts]),
         path=str(path),
     )
     trial = replace(trial, questions=read_questions(root, trial))
@@ -238,33 +239,6 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     for cohort in trial.cohorts:
         _check_rules(root, trial, cohort)
     return trial
-
-
-def _unnamed(root: Table, library: Library) -> tuple[str, ...]:
-    """Name the parts of a schedule that nothing names: nobody has them."""
-    rows = root.data.get("cohort", ())
-    courses: list[Any] = [part.values for part in library.courses.values()]
-    courses += [change for row in rows for change in row.get("change", {}).values()]
-
-    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
-    for course in courses:
-        for key, names in named.items():
-            names.update(course.get(key, ()))
-    every = tuple(library.courses)
-    gates = {g for c in courses for k in ("gate", "between") if isinstance(g := c.get(k), str)}
-    given = {name for row in rows or ({},) for name in row.get("courses", every)}
-    parts = (
-        ("dose", library.doses, named["doses"], "course"),
-        ("modification", library.modifications, named["modifications"], "course"),
-        ("gate", library.gates, gates, "course"),
-        ("course", every, given, "cohort"),
-    )
-    return tuple(
-        f"{kind} {name} is in no {place} and does nothing"
-        for kind, known, named, place in parts
-        for name in known
-        if name not in named
-    )
 
 
 def _disease(root: Table, patients: Population) -> str:
@@ -335,9 +309,18 @@ def _read_cohort(
         note=row.text("note", default=""),
         published=_read_published(row),
         rule=rule,
-        clocks=row.texts("clocks", default=root.texts("clocks", default=of_rule)),
+        clocks=_clocks(row if "clocks" in row else root, of_rule),
         medians=_medians(row),
     )
+
+
+def _clocks(table: Table, of_rule: tuple[str, ...]) -> tuple[str, ...]:
+    clocks = table.texts("clocks", default=of_rule)
+    if not clocks or len(set(clocks)) < len(clocks):
+        what = "two are the same" if clocks else "the list is empty"
+        key, remedy = "clocks", "name each once, or remove the key"
+        raise table.error(key, what, None, remedy, REMOVED)
+    return clocks
 
 
 def _changed(

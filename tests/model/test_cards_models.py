@@ -217,7 +217,7 @@ def test_clearances_in_ml_per_min_and_lowest_values_are_converted(tmp_path):
         assert mine.lowest is None or mine.lowest == pytest.approx(theirs.lowest)
 
 
-RENAL = '''
+RENAL = """
 [parameters.CL_renal]
 value = 100.0
 unit = "mL/min"
@@ -237,7 +237,7 @@ terms = [{{ parameter = "CL_renal" }}]
 [individual.CL]
 unit = "L/h"
 terms = [{terms}, {{ parameter = "per_crcl", times = ["crcl"] }}]
-'''
+"""
 
 
 @pytest.mark.parametrize(
