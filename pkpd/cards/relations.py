@@ -226,7 +226,7 @@ def read_individual(row: Table, name: str, names: Names) -> Individual:
 
 
 def unit_of(name: str, unit: str) -> str:
-    """Give the unit inside of an individual parameter that is written in a unit: CL in mL/min is in L/h."""
+    """Give the unit inside of an individual parameter: CL that is written in mL/min is in L/h."""
     own = _NONE_OF_PATIENTS.get(name, "")
     kept = unit == _AS_OF_PATIENTS.get(own, ("",))[0]
     return own if kept else INTERNAL_UNITS[dimension_of(unit)]
