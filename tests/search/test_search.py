@@ -503,6 +503,8 @@ def test_the_command_tells_progress_on_standard_error(file, tmp_path):
     options = ["--patients", "8", "--draws", "3", "--marrow", "friberg", "--once"]
     said = CliRunner().invoke(app, ["search", str(file), *options, "--out", str(tmp_path)])
     lines = said.stderr.splitlines()
-    assert lines[:2] == ["starting", "0 of 4 after 0 s: making patients ready"]
+    assert lines[0] == "0 of 4 after 0 s: making patients ready"
     assert lines[-1].startswith("4 of 4 after ") or "Error" in lines[-1]
     assert "making patients ready" not in said.stdout
+    refused = CliRunner().invoke(app, ["search", str(file), *options, "--limit", "2"])
+    assert refused.stderr.startswith("pkpd: limit of dlt: 2; ")
