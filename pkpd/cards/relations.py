@@ -116,6 +116,19 @@ def refuse(
     raise table.error(key, what, allowed, remedy)
 
 
+def check_distribution(row: Table, distribution: str, interval: tuple[float, float] | None) -> None:
+    """Refuse limits that a distribution does not have, and one without limits."""
+    if interval is None:
+        if distribution != "fixed":
+            refuse(row, "distribution", "needs an interval", remedy="add ci95 or range")
+        return
+    low, high = interval
+    if distribution == "lognormal" and low <= 0:
+        refuse(row, "distribution", "lognormal needs limits above 0")
+    if distribution == "logit" and not (low > 0 and high < 1):
+        refuse(row, "distribution", "logit needs limits between 0 and 1")
+
+
 def read_parameter(row: Table, name: str) -> Parameter:
     """Read one parameter entry, in internal units.
 
@@ -147,14 +160,7 @@ def read_parameter(row: Table, name: str) -> Parameter:
         refuse(row, "ci95", f"does not hold the value {value:g}", remedy="correct one of them")
     usual = "fixed" if interval is None else "lognormal" if interval[0] > 0 else "normal"
     distribution = row.one_of("distribution", SCALES, usual)
-    if interval is not None:
-        low, high = interval
-        if distribution == "lognormal" and low <= 0:
-            refuse(row, "distribution", "lognormal needs limits above 0")
-        if distribution == "logit" and not (low > 0 and high < 1):
-            refuse(row, "distribution", "logit needs limits between 0 and 1")
-    elif distribution != "fixed":
-        refuse(row, "distribution", "needs an interval", remedy="add ci95 or range")
+    check_distribution(row, distribution, interval)
     with row.at("unit"):
         dimension = dimension_of(normal_unit(unit))
         factor = to_internal(1.0, unit, dimension)

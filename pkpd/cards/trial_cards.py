@@ -13,6 +13,7 @@ from pkpd.cards.drug_cards import (
     DrugCard,
     drug_names,
     growth_factors,
+    is_supportive,
     load_drug_card,
 )
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
@@ -170,6 +171,8 @@ def has_card(trial: Trial, drug: str) -> bool:
 def clock_day_1(regimen: Regimen, clock: str) -> int:
     """Protocol day of the first dose that a clock counts from, when nothing is delayed.
 
+    Doses of supportive drugs are not counted, unless a course has no others.
+
     Parameters
     ----------
     regimen
@@ -187,7 +190,8 @@ def clock_day_1(regimen: Regimen, clock: str) -> int:
     """
     course = regimen.courses[0] if clock == FIRST_DOSE else regimen.course(clock)
     start = regimen.start_days[regimen.courses.index(course)]
-    return start + min(rule.days[0] for rule in course.doses) - 1
+    treated = [rule for rule in course.doses if not is_supportive(rule.drug, rule.card)]
+    return start + min(rule.days[0] for rule in treated or course.doses) - 1
 
 
 def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:

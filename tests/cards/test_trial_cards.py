@@ -330,6 +330,18 @@ def test_the_example_in_the_format_description_is_a_valid_file(read):
     assert len(trial.cohorts) == 2
 
 
+def test_a_rule_counts_from_the_first_dose_that_is_no_placebo(read):
+    """As its clock does: with day 45 as the last nobody could be judged."""
+    early = '[dose.placebo]\namount = "1 mg"\ndays = "1-3"\nroute = "oral"\n[course.treatment]'
+    text = GOOD.replace("[course.treatment]", early).replace("doses = [", 'doses = ["placebo", ')
+    later = text.replace('"1, 8, 15"', '"8, 15"').replace('"1-21"', '"8-21"')
+    for content, day in ((text, 1), (later, 8)):
+        (cohort,) = read(content).cohorts
+        assert clock_day_1(cohort.regimen, "first_dose") == day
+    with pytest.raises(CardError, match=r"45 days end before .* that of day 50 in cohort 'all'"):
+        read(later.replace("horizon_days = 126", "horizon_days = 45"))
+
+
 @pytest.mark.parametrize(
     ("key", "above", "words"),
     [
