@@ -432,7 +432,7 @@ class Trial:
         Growth factor by need; names of the trial in the table of published outcomes.
     medians, rule_change, unnamed
         Medians its patients are moved to (`pkpd.subjects.with_medians`); what differs from `rule`;
-        doses, modifications, gates and courses that nothing names, which do nothing, in words.
+        doses, modifications, gates and courses that nothing uses, which do nothing, in words.
     published
         Results of the trial as a whole, and figures of other trials its design rests on.
     assumptions

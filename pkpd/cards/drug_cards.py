@@ -17,7 +17,7 @@ from pkpd.cards.diseases import diseases
 from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
 from pkpd.cards.model_cards import check_part, read_part
 from pkpd.cards.published_exposures import PublishedExposure, read_published_exposures
-from pkpd.cards.relations import STATUSES, read_parameter, refuse
+from pkpd.cards.relations import STATUSES, check_distribution, read_parameter, refuse
 from pkpd.cards.renal_labels import RenalDose, read_renal_doses
 from pkpd.cards.tables import Table, read_toml
 from pkpd.errors import CardError
@@ -320,12 +320,14 @@ def read_number(row: Table, name: str) -> Parameter:
     if limits is not None and not limits[0] <= value <= limits[1]:
         row.refuse("range", f"{value:g} lies outside of its range", allowed="around the value")
     fallback = "lognormal" if limits and limits[0] > 0.0 else "fixed" if not limits else "normal"
+    distribution = row.one_of("distribution", _DISTRIBUTIONS, fallback)
+    check_distribution(row, distribution, limits)
     return Parameter(
         name=name,
         value=value,
         unit=row.text("unit"),
         interval=limits,
-        distribution=row.one_of("distribution", _DISTRIBUTIONS, fallback),
+        distribution=distribution,
         source=row.text("source"),
         status=row.one_of("status", LEUKAEMIA_STATUSES),
         note=row.text("note", default=""),

@@ -41,9 +41,11 @@ _FOLLOWS = {
     "levels": ("amount",),
     "route": ("drug", "doses"),
     "amount": ("drug", "doses"),
-    "horizon_days": ("days", "rule", "cycle_days", "cycles"),
-    "courses": ("course", "dose"),
+    "horizon_days": ("days", "rule", "cycle_days", "cycles", "start_day"),
+    "courses": ("course", "dose", "days", "cycle_days", "cycles", "start_day"),
 }
+#: Problems of a whole table may come from what was mended in it, and those of a course from doses.
+_OF_DOSES = ("drug", "amount", "days", "hour")
 
 
 def every_problem(path: Path, read: Callable[[Path], object]) -> list[str]:
@@ -137,6 +139,9 @@ def _follows(place: tuple[Any, ...], error: PlacedError, mended: list[tuple[Any,
     causes = _FOLLOWS.get(str(place[-1]), ()) if place and error.instead is None else ()
     hint = _HINT.search(str(error))
     same = hint is not None and (*place[:-1], hint.group(1)) in mended
+    if error.key is None and error.instead is None and place:
+        same |= any(step[: len(place)] == place for step in mended)
+        causes = _OF_DOSES if place[0] == "course" else causes
     return place in mended or same or any(step[-1] in causes for step in mended if step)
 
 

@@ -176,18 +176,24 @@ class _Reader:
     ) -> tuple[tuple[Trial, ...], list[tuple[str, ...]], int]:
         """Trials by policy of growth factor, the axes' words of each member, doubles left out."""
         groups: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[tuple[str, ...]]]] = {}
-        choices = itertools.product(*(range(len(axis.values)) for axis in axes))
+        choices, dropped = itertools.product(*(range(len(axis.values)) for axis in axes)), 0
         for choice in choices:
             words = tuple(axis.words[i] for axis, i in zip(axes, choice, strict=True))
             changes: dict[str, dict[str, Any]] = {}
             for axis, i in zip(axes, choice, strict=True):
                 changes.setdefault(axis.table, {})[axis.key] = axis.values[i]
             policy = self._growth_factor(changes.pop(GROWTH_FACTOR, {}))
+            if not policy:  # what it would be is no part of a schedule without it
+                idle = [axis.table == GROWTH_FACTOR and axis.key != _GIVEN for axis in axes]
+                words = tuple("" if no else w for w, no in zip(words, idle, strict=True))
             group = groups.setdefault(repr(policy), (policy, [], []))
+            if words in group[2]:
+                dropped += len(base or [{}])
+                continue
             for row in base or [{}]:
                 group[1].append(self._member(row, changes, words))
                 group[2].append(words)
-        trials, every, seen, dropped = [], [], set(), 0
+        trials, every, seen = [], [], set()
         for policy, rows, words in groups.values():
             trial = self._read(policy, rows if axes or base else [])
             kept = []

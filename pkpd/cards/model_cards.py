@@ -33,6 +33,7 @@ from pkpd.cards.relations import (
     read_parameter,
     read_variability,
     refuse,
+    unit_of,
 )
 from pkpd.cards.tables import Table, read_toml
 from pkpd.units import Parameter
@@ -187,7 +188,7 @@ def read_model_card(path: CardPath | str) -> ModelCard:
         if key in written:
             individuals.append(read_individual(written[key], key, names))
         elif key in names.parameters:
-            unit = next(p.unit for p in parameters if p.name == key)
+            unit = unit_of(key, next(p.unit for p in parameters if p.name == key))
             individuals.append(Individual(key, unit, (RelationTerm(key),)))
         else:
             refuse(
@@ -206,7 +207,7 @@ def read_model_card(path: CardPath | str) -> ModelCard:
         structure=structure,
         citation=citation,
         doi=doi,
-        parameters=as_used(parameters, individuals),
+        parameters=as_used(table, parameters, individuals),
         individuals=tuple(individuals),
         iiv=iiv,
         iov=read_variability(table, "iov", names),

@@ -186,6 +186,11 @@ def _covariate(row: Table, name: str) -> Covariate:
 
 def _distribution(row: Table, kind: str) -> Distribution:
     given = {key: row.number(key, None) for key in _NUMBERS if key in row}
+    ends = () if kind in ("bernoulli", "constant") else ("lower", "upper")
+    of_kind = (*DISTRIBUTIONS[kind], *ends, *(("concentration",) if kind == "beta" else ()))
+    for key in given:
+        if key not in of_kind:
+            refuse(row, key, f"distribution '{kind}' has none", ", ".join(of_kind), "remove it")
     for key in DISTRIBUTIONS[kind]:
         if key not in given:
             refuse(row, key, f"distribution '{kind}' needs '{key}'", remedy="add it")

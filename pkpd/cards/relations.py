@@ -9,7 +9,7 @@ the card defines, and each number with its unit, interval, source and status.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -29,13 +29,12 @@ COVARIATES = (
     *("anc", "plt", "wbc", "bm_blasts_pct", "pb_blasts_pct", "renal_function"),
 )
 
-#: Individual parameter -> a unit in which it may be written, and its dimension. Of patients (their
-#: creatinine and its clearance) the unit is kept.
-_AS_OF_PATIENTS = {
-    "CL": ("mL/min", "clearance"),
-    "Q": ("mL/min", "clearance"),
-    "Km": ("mg/dL", "concentration"),
-}
+#: Unit of an individual parameter -> a unit in which it may be written, in which creatinine and its
+#: clearance are kept, and the dimension that it has there.
+_AS_OF_PATIENTS = {"L/h": ("mL/min", "clearance"), "mg/L": ("mg/dL", "concentration")}
+#: Individual parameters whose name says that they are none of creatinine.
+_NONE_OF_PATIENTS = {"CL": "L/h", "Q": "L/h", "Km": "mg/L"}
+_OF_COVARIATES = {"crcl": "mL/min", "scr": "mg/dL"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,19 @@ def refuse(
     raise table.error(key, what, allowed, remedy)
 
 
+def check_distribution(row: Table, distribution: str, interval: tuple[float, float] | None) -> None:
+    """Refuse limits that a distribution does not have, and one without limits."""
+    if interval is None:
+        if distribution != "fixed":
+            refuse(row, "distribution", "needs an interval", remedy="add ci95 or range")
+        return
+    low, high = interval
+    if distribution == "lognormal" and low <= 0:
+        refuse(row, "distribution", "lognormal needs limits above 0")
+    if distribution == "logit" and not (low > 0 and high < 1):
+        refuse(row, "distribution", "logit needs limits between 0 and 1")
+
+
 def read_parameter(row: Table, name: str) -> Parameter:
     """Read one parameter entry, in internal units.
 
@@ -148,14 +160,7 @@ def read_parameter(row: Table, name: str) -> Parameter:
         refuse(row, "ci95", f"does not hold the value {value:g}", remedy="correct one of them")
     usual = "fixed" if interval is None else "lognormal" if interval[0] > 0 else "normal"
     distribution = row.one_of("distribution", SCALES, usual)
-    if interval is not None:
-        low, high = interval
-        if distribution == "lognormal" and low <= 0:
-            refuse(row, "distribution", "lognormal needs limits above 0")
-        if distribution == "logit" and not (low > 0 and high < 1):
-            refuse(row, "distribution", "logit needs limits between 0 and 1")
-    elif distribution != "fixed":
-        refuse(row, "distribution", "needs an interval", remedy="add ci95 or range")
+    check_distribution(row, distribution, interval)
     with row.at("unit"):
         dimension = dimension_of(normal_unit(unit))
         factor = to_internal(1.0, unit, dimension)
@@ -219,37 +224,74 @@ def read_individual(row: Table, name: str, names: Names) -> Individual:
     effects = tuple(_effect(e, names) for e in row.tables("covariates", ()))
     with row.at("unit"):
         unit = normal_unit(row.text("unit"))
-        dimension = dimension_of(unit)
-        if name in _AS_OF_PATIENTS and unit == _AS_OF_PATIENTS[name][0]:
-            dimension = _AS_OF_PATIENTS[name][1]
-        factor = to_internal(1.0, unit, dimension)
+        own = unit_of(name, unit)
+        factor = to_internal(1.0, unit, dimension_of(own))
     lowest = row.number("lowest", None)
     lowest = None if lowest is None else lowest * factor
-    return Individual(name, INTERNAL_UNITS[dimension], terms, effects, lowest)
+    return Individual(name, own, terms, effects, lowest)
+
+
+def unit_of(name: str, unit: str) -> str:
+    """Give the unit inside of an individual parameter: CL that is written in mL/min is in L/h."""
+    own = _NONE_OF_PATIENTS.get(name, "")
+    kept = unit == _AS_OF_PATIENTS.get(own, ("",))[0]
+    return own if kept else INTERNAL_UNITS[dimension_of(unit)]
 
 
 def as_used(
-    parameters: Iterable[Parameter], individuals: Iterable[Individual]
+    table: Table, parameters: Iterable[Parameter], individuals: Iterable[Individual]
 ) -> tuple[Parameter, ...]:
-    """Parameters as individual ones use them: a clearance in mL/min is one in L/h.
+    """Parameters as individual ones use them: in terms of one in L/h, mL/min become L/h.
 
     A creatinine clearance stays in mL/min.
+
+    Raises
+    ------
+    CardError
+        If an individual value in mL/min stands for one in L/h, or a parameter for both.
     """
-    used = [
-        (term.parameter, *_AS_OF_PATIENTS[one.name])
-        for one in individuals
-        if one.name in _AS_OF_PATIENTS
-        for term in one.terms
-    ]
     found = {p.name: p for p in parameters}
-    for name, unit, dimension in used:
-        p = found.get(name)
-        if p is not None and p.unit == unit:
-            factor = to_internal(1.0, unit, dimension)
-            limits = p.interval and (p.interval[0] * factor, p.interval[1] * factor)
-            unit = INTERNAL_UNITS[dimension]
-            found[name] = replace(p, value=p.value * factor, unit=unit, interval=limits)
+    every = tuple(individuals)
+    units = {**_OF_COVARIATES, **{name: p.unit for name, p in found.items()}}
+    units |= {f"individual.{one.name}": one.unit for one in every}
+    kept: dict[str, str] = {}
+    moved: dict[str, Individual] = {}
+    for one in every:
+        kept |= {e.parameter: one.name for e in one.effects}
+        for term in one.terms:
+            kept |= dict.fromkeys((*term.times, *term.divided_by), one.name)
+            if _is_moved(table, one, term, units):
+                moved[term.parameter] = one
+            else:
+                kept[term.parameter] = one.name
+    for name, one in moved.items():
+        unit, dimension = _AS_OF_PATIENTS[one.unit]
+        if name in kept:
+            what = f"is in {one.unit} in {one.name}, and stays in {unit} in {kept[name]}"
+            refuse(table, f"parameters.{name}", what, remedy="give each a parameter of its own")
+        p, factor = found[name], to_internal(1.0, unit, dimension)
+        limits = p.interval and (p.interval[0] * factor, p.interval[1] * factor)
+        found[name] = replace(p, value=p.value * factor, unit=one.unit, interval=limits)
     return tuple(found.values())
+
+
+def _is_moved(table: Table, one: Individual, term: RelationTerm, units: Mapping[str, str]) -> bool:
+    """Whether the parameter of a term, in mL/min, is one of the clearance that it makes."""
+    if one.unit not in _AS_OF_PATIENTS:
+        return False
+    unit, dimension = _AS_OF_PATIENTS[one.unit]
+    above = [units.get(name, "1") for name in (term.parameter, *term.times)]
+    below = [units.get(name, "1") for name in term.divided_by]
+    left = above.count(unit) - below.count(unit) > 0 and f"{one.unit}/({unit})" not in above
+    if not left or above[0] == unit:
+        return left
+    other = next((n for n in term.times if n not in COVARIATES and units.get(n) == unit), "")
+    has_factor = math.isclose(term.number, to_internal(1.0, unit, dimension))
+    if other and not has_factor and not {*above, *below} - {"1", unit}:
+        what = f"'{other}' is in {unit}, and this parameter in {one.unit}"
+        remedy = f'write unit = "{one.unit}" of it if it is a {dimension} of the drug, else give '
+        refuse(table, f"individual.{one.name}", what, remedy=remedy + "a factor with its unit")
+    return False
 
 
 def _effect(row: Table, names: Names) -> CardEffect:

@@ -6,13 +6,13 @@ so values are first read, then merged, then made into the types of :mod:`pkpd.sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pkpd.cards.files import nearest_of
 from pkpd.cards.provenance import Provenance, read_provenance, weakest
-from pkpd.cards.tables import Table
+from pkpd.cards.tables import REMOVED, Table
 from pkpd.schedule import (
     LINES,
     ROUTES,
@@ -21,6 +21,7 @@ from pkpd.schedule import (
     DoseModification,
     DoseRule,
     Gate,
+    Regimen,
     describe_criteria,
     parse_amount,
     parse_days,
@@ -154,6 +155,9 @@ def read_dose(table: Table, name: str | None = None) -> Part:
         values["cap_mg"] = table.number("cap_mg", above=0.0, unit="mg")
     if "strengths_mg" in table:
         values["strengths_mg"] = table.numbers("strengths_mg", above=0.0)
+        if complete and not values["strengths_mg"]:
+            key, remedy = "strengths_mg", "give one, or remove the key"
+            raise table.error(key, "the list is empty", None, remedy, REMOVED)
     if "note" in table:
         values["note"] = table.text("note")
     if "unusual_dose" in table:
@@ -280,6 +284,38 @@ def assumed_rules(course: Course) -> list[str]:
                 f"{course.name}: dose modification of {change.drug}, assumed: {change.source}."
             )
     return texts
+
+
+def unused(root: Table, library: Library, regimens: Iterable[Regimen]) -> tuple[str, ...]:
+    """Name the parts of a schedule that do nothing: nobody has them, or no cycle waits for them."""
+    rows = root.data.get("cohort", ())
+    courses: list[Any] = [part.values for part in library.courses.values()]
+    courses += [change for row in rows for change in row.get("change", {}).values()]
+
+    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
+    for course in courses:
+        for key, names in named.items():
+            names.update(course.get(key, ()))
+    every = tuple(library.courses)
+    gates = {g for c in courses for k in ("gate", "between") if isinstance(g := c.get(k), str)}
+    given = {name for row in rows or ({},) for name in row.get("courses", every)}
+    parts = (
+        ("dose", library.doses, named["doses"], "course"),
+        ("modification", library.modifications, named["modifications"], "course"),
+        ("gate", library.gates, gates, "course"),
+        ("course", every, given, "cohort"),
+    )
+    unnamed = [
+        f"{kind} {name} is in no {place} and does nothing"
+        for kind, known, named, place in parts
+        for name in known
+        if name not in named
+    ]
+    made = [course for regimen in regimens for course in regimen.courses]
+    several = {course.name for course in made if course.cycles > 1}
+    waits = dict.fromkeys(c.name for c in made if c.between and c.name not in several)
+    idle = (f"between of course {name} has no later cycle and does nothing" for name in waits)
+    return (*unnamed, *idle)
 
 
 def known_name(table: Table, key: str, name: str, known: Mapping[str, Any]) -> str:

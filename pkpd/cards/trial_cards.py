@@ -13,6 +13,7 @@ from pkpd.cards.drug_cards import (
     DrugCard,
     drug_names,
     growth_factors,
+    is_supportive,
     load_drug_card,
 )
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
@@ -35,8 +36,9 @@ from pkpd.cards.schedule_cards import (
     read_course,
     read_dose,
     read_library,
+    unused,
 )
-from pkpd.cards.tables import Table, read_toml
+from pkpd.cards.tables import REMOVED, Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
 from pkpd.cards.usual_doses import unusual
 from pkpd.errors import CardError
@@ -169,6 +171,8 @@ def has_card(trial: Trial, drug: str) -> bool:
 def clock_day_1(regimen: Regimen, clock: str) -> int:
     """Protocol day of the first dose that a clock counts from, when nothing is delayed.
 
+    Doses of supportive drugs are not counted, unless a course has no others.
+
     Parameters
     ----------
     regimen
@@ -186,7 +190,8 @@ def clock_day_1(regimen: Regimen, clock: str) -> int:
     """
     course = regimen.courses[0] if clock == FIRST_DOSE else regimen.course(clock)
     start = regimen.start_days[regimen.courses.index(course)]
-    return start + min(rule.days[0] for rule in course.doses) - 1
+    treated = [rule for rule in course.doses if not is_supportive(rule.drug, rule.card)]
+    return start + min(rule.days[0] for rule in treated or course.doses) - 1
 
 
 def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
@@ -230,7 +235,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         medians=_medians(root),
         rule_change=_rule_change(root),
         evidence_studies=root.texts("evidence_studies", default=()),
-        unnamed=_unnamed(root, library),
+        unnamed=unused(root, library, [c.regimen for arm in arms for c in arm.cohorts]),
         path=str(path),
     )
     trial = replace(trial, questions=read_questions(root, trial))
@@ -238,33 +243,6 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     for cohort in trial.cohorts:
         _check_rules(root, trial, cohort)
     return trial
-
-
-def _unnamed(root: Table, library: Library) -> tuple[str, ...]:
-    """Name the parts of a schedule that nothing names: nobody has them."""
-    rows = root.data.get("cohort", ())
-    courses: list[Any] = [part.values for part in library.courses.values()]
-    courses += [change for row in rows for change in row.get("change", {}).values()]
-
-    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
-    for course in courses:
-        for key, names in named.items():
-            names.update(course.get(key, ()))
-    every = tuple(library.courses)
-    gates = {g for c in courses for k in ("gate", "between") if isinstance(g := c.get(k), str)}
-    given = {name for row in rows or ({},) for name in row.get("courses", every)}
-    parts = (
-        ("dose", library.doses, named["doses"], "course"),
-        ("modification", library.modifications, named["modifications"], "course"),
-        ("gate", library.gates, gates, "course"),
-        ("course", every, given, "cohort"),
-    )
-    return tuple(
-        f"{kind} {name} is in no {place} and does nothing"
-        for kind, known, named, place in parts
-        for name in known
-        if name not in named
-    )
 
 
 def _disease(root: Table, patients: Population) -> str:
@@ -335,9 +313,18 @@ def _read_cohort(
         note=row.text("note", default=""),
         published=_read_published(row),
         rule=rule,
-        clocks=row.texts("clocks", default=root.texts("clocks", default=of_rule)),
+        clocks=_clocks(row if "clocks" in row else root, of_rule),
         medians=_medians(row),
     )
+
+
+def _clocks(table: Table, of_rule: tuple[str, ...]) -> tuple[str, ...]:
+    clocks = table.texts("clocks", default=of_rule)
+    if not clocks or len(set(clocks)) < len(clocks):
+        what = "two are the same" if clocks else "the list is empty"
+        key, remedy = "clocks", "name each once, or remove the key"
+        raise table.error(key, what, None, remedy, REMOVED)
+    return clocks
 
 
 def _changed(

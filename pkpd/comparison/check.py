@@ -41,4 +41,4 @@ def check_as_compared(path: str | Path, marrow: str | None = None) -> list[str]:
     except PkpdError as error:
         return [f"{path}: {error}" if str(path) not in str(error) else str(error)]
     idle = (one for trial in scenario.trials for one in trial.unnamed)
-    return [f"{path}: {one}; name it there, or take it away." for one in idle]
+    return [f"{path}: {one}; use it, or take it away." for one in idle]

@@ -252,7 +252,7 @@ class CohortLook:
         rule, clock = self.rules[0], self._clock
         status = np.empty((*map(len, THRESHOLDS.values()), len(BY_DAYS), course.lanes), np.int8)
         # a look before the cycle's planned last dose looks from the last before it
-        clocks = [clock_of(self.plan, rule.clock, min(d, rule.by_day or d)) for d in BY_DAYS]
+        clocks = [clock_of(self.plan, rule.clock, d) for d in BY_DAYS]
         lasts = np.array([one.last_before_look for one in clocks])
         for last in np.unique(lasts):
             here = np.flatnonzero(lasts == last)

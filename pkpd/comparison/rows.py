@@ -317,20 +317,21 @@ def rule_attributes(
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
-    every = (rule, *(of_cohorts or {}).values())
+    by_cohort = of_cohorts or {"": rule}
+    every = tuple(by_cohort.values())
+    rule = every[0]
     text = f"{rule.name}: {failure_words(rule)}"
     by_words: dict[str, list[str]] = {}
-    for cohort, other in (of_cohorts or {}).items():
+    for cohort, other in by_cohort.items():
         if other != rule:
             by_words.setdefault(f"{other.name}: {failure_words(other)}", []).append(cohort)
     for words, cohorts in by_words.items():
         text += f". In {', '.join(cohorts)} {words}"
-    by_words = {}
+    by_day: dict[tuple[int | None, str], list[str]] = {}
     for cohort, words in (running or {}).items():
-        by_words.setdefault(words, []).append(cohort)
-    for words, cohorts in by_words.items():
-        told = f"{words} in {', '.join(cohorts)}"
-        told = UNDER_TREATMENT.format(day=rule.by_day, running=told)
+        by_day.setdefault((by_cohort.get(cohort, rule).by_day, words), []).append(cohort)
+    for (day, words), cohorts in by_day.items():
+        told = UNDER_TREATMENT.format(day=day, running=f"{words} in {', '.join(cohorts)}")
         text += f". {told[0].upper()}{told[1:]}"
     found: dict[str, Any] = {
         "rule_text": text,

@@ -299,6 +299,18 @@ def _whole(code: int | str) -> bool:
     return isinstance(code, int)
 
 
+def _flags(table: Sheet, column: str, is_observation: np.ndarray) -> np.ndarray:
+    """Codes of a column that says which values lie beyond a limit."""
+    flag = np.nan_to_num(table.numbers(column))
+    words = {BELOW: "1 below the limit", NOT_CENSORED: "0 measured"}
+    words |= {ABOVE: "-1 above the limit"} if column == "CENS" else {}
+    for i in np.flatnonzero(is_observation & ~np.isin(flag, list(words))):
+        what, limits = f"{flag[i]:g} is no censoring code", f"columns={{'LLOQ': '{column}'}}"
+        remedy = None if column == "CENS" else f"if it holds limits, say so by {limits}"
+        raise table.refused(i, column, what, allowed=", ".join(words.values()), remedy=remedy)
+    return flag
+
+
 def _limits(
     table: Sheet,
     is_observation: np.ndarray,
@@ -314,21 +326,11 @@ def _limits(
     n = len(value)
     value = value * factor
     flags = [c for c in ("CENS", "BLQ", "BLOQ", "BQL") if c in table.at]
+    flags = [c for c in flags if table.at[c] != table.at.get("LLOQ")]  # columns={"LLOQ": "BLQ"}
     flag_column = flags[0] if flags else "BLQ"
-    flag = np.nan_to_num(table.numbers(flag_column)) if flags else np.zeros(n)
-    allowed = (BELOW, NOT_CENSORED, ABOVE) if flag_column == "CENS" else (BELOW, NOT_CENSORED)
-    for i in np.flatnonzero(is_observation & ~np.isin(flag, allowed)):
-        raise table.refused(
-            i,
-            flag_column,
-            f"{flag[i]:g} is no censoring code",
-            allowed=(
-                "1 below the limit, 0 measured"
-                + (", -1 above the limit" if flag_column == "CENS" else "")
-            ),
-        )
+    flag = _flags(table, flag_column, is_observation) if flags else np.zeros(n)
     for other in flags[1:]:
-        beside = np.nan_to_num(table.numbers(other)) != 0
+        beside = _flags(table, other, is_observation) == BELOW
         for i in np.flatnonzero(is_observation & (beside != (flag == BELOW))):
             says = ("", "not ") if beside[i] else ("not ", "")
             what = f"it is {says[0]}below the limit, and by {flag_column} {says[1]}below it"
@@ -343,7 +345,7 @@ def _limits(
         )
         limit = np.where(np.isnan(limit), given[line] * factor, limit)
     under = is_observation & (flag == 0) & (value < limit)
-    if np.any(under) and flag_column not in table.at:
+    if np.any(under) and not flags:
         flag = np.where(under, BELOW, flag)
         notes.append(f"{int(np.sum(under))} values below their limit count as not quantified")
     censored = np.where(is_observation, flag, 0.0).astype(np.int64)

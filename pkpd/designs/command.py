@@ -74,6 +74,8 @@ def design_lines(
         A line.
     """
     file = load_design(path)
+    asked = None if risks is None else _asked(file, risks)
+    instead = "pathways: they"
     yield from heading(file)
     yield ""
     yield from replay(file)
@@ -88,29 +90,25 @@ def design_lines(
             if weight := getattr(file.design, "least_weight_to_escalate", 0.0):
                 yield f"E with patients pending is W until each of them has a weight of {weight:g}."
     elif table and not ahead:
-        if file.data().pending:
-            yield ""
-            yield (
-                "No table: this design has none, and the next doses that would take its place wait "
-                "until pending patients are assessed."
-            )
-        else:
-            ahead = 2
-    if ahead:
+        ahead, instead = 2, "table: this design has none, and pathways in its place"
+    if ahead and file.data().pending:
+        yield ""
+        yield f"No {instead} wait until pending patients are assessed."
+    elif ahead:
         yield ""
         yield from pathway_lines(pathways(file.design, ahead, file.data()), file.doses)
-    if operating or risks is not None:
+    if operating or asked is not None:
         how = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
         if file.seen:
             yield ""
             yield FROM_THE_START
-        if file.schedules and risks is None and predict is not None:
+        if file.schedules and asked is None and predict is not None:
             schedules = path.parent / file.schedules
             found = by_dose(file, predict(schedules, seed=seed, jobs=jobs, design=file))
             yield from _under_prediction(file, path, found, how)
             if not file.scenarios:
                 return
-        yield from _operating(file, path, risks, how)
+        yield from _operating(file, path, asked, how)
 
 
 def _under_prediction(
@@ -134,9 +132,9 @@ def _under_prediction(
 
 
 def _operating(
-    file: DesignFile, path: Path, risks: str | None, how: Mapping[str, Any]
+    file: DesignFile, path: Path, asked: Scenario | None, how: Mapping[str, Any]
 ) -> Iterator[str]:
-    scenarios = file.scenarios if risks is None else (_asked(file, risks),)
+    scenarios = file.scenarios if asked is None else (asked,)
     if not scenarios:
         raise PkpdError(
             where=read_toml(path).file,

@@ -101,6 +101,10 @@ class Design(ABC):
         """Doses that are out of the trial, shape ``(trials, levels)``."""
         return np.zeros(batch_of(data).treated.shape, bool)
 
+    def dropped(self, data: Trials) -> np.ndarray:
+        """Doses out by the patients whom a decision of now goes by, ``(trials, levels)``."""
+        return self.eliminated(self._assessed(data))
+
     def opening(self, data: Trials) -> str:
         """Say what there is to say of the first dose: the end of a clause."""
         del data
@@ -252,8 +256,7 @@ class Design(ABC):
         found = self.decide(batch)
         action, why = Action(int(found.action[0])), Why(int(found.why[0]))
         reason = self._reason(batch, found, action, why)
-        known = self._assessed(batch)
-        out = tuple(int(j) + 1 for j in np.flatnonzero(self.eliminated(known)[0]))
+        out = tuple(int(j) + 1 for j in np.flatnonzero(self.dropped(batch)[0]))
         if action != Action.STOP:
             level = int(found.level[0])
             if action == Action.START:  # whatever a prior says of it
@@ -268,7 +271,7 @@ class Design(ABC):
         there, level = data.last_cohort[0], data.current
         of = f"{there} of {there + data.lacking} patients of this cohort"
         reason = f"{of} {'is' if there == 1 else 'are'} enrolled"
-        out = np.flatnonzero(self.eliminated(self._assessed(batch))[0]) + 1
+        out = np.flatnonzero(self.dropped(batch)[0]) + 1
         above = tuple(int(j) for j in out if j > level)
         return Decision(Action.STAY, level, _as_sentence(reason), eliminated=above)
 

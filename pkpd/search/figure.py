@@ -29,7 +29,7 @@ def draw(found: SearchResult) -> Figure:
     across = next(iter(one.measures)) if limit is None else limit.of
     gains = [n for n in found.objectives[found.view] if one.measures[n].better == "high"]
     others = [n for n in one.measures if n != across]
-    up = next((n for n in ("remission", *gains) if n in one.measures), others[0])
+    up = next((n for n in ("remission", *gains) if n in others), others[0])
     listed = found.short_list
     figure = Figure(figsize=(WIDTH, 3.6 + 0.16 * len(listed)), layout="constrained")
     ax = figure.subplots()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -66,8 +65,6 @@ def search_options(
     ] = None,
 ) -> Iterator[str]:
     """Find the schedules of a menu that keep a risk limit, and a short list to compare further."""
-    if not (sys.stdout.isatty() or sys.stderr.isatty()):  # a bar says so in a terminal
-        typer.echo("starting", err=True)
     from pkpd.search.command import search_lines
 
     yield from search_lines(

@@ -17,6 +17,7 @@ from pkpd.arguments import (
     a,
     check_arguments,
     from_to,
+    several,
 )
 from pkpd.cards.menu_cards import load_menu
 from pkpd.cards.menus import (
@@ -124,6 +125,7 @@ def search_schedules(
     check_arguments(
         "search_schedules",
         menu=(menu, PATH | a(Menu) | MAPPING),
+        limits=(limits, several(a(Limit), "a list of Limit") | NONE),
         objectives=(objectives, NAMES | NONE),
         keep=(keep, whole),
         patients=(patients, from_to(2) | NONE),

@@ -408,6 +408,16 @@ def test_what_a_drug_does_in_each_marrow():
             "reference: is 100 mg; allowed: above 0 mg/m",
         ),
         ('acts_by = "intensity"', 'acts_by = "nothing"', "has no meaning for a drug"),
+        (
+            'unit = "1", source',
+            'unit = "1", range = [0.0, 1.0], distribution = "lognormal", source',
+            "lognormal needs limits above 0",
+        ),
+        (
+            'unit = "1", source',
+            'unit = "1", range = [0.2, 2.0], distribution = "logit", source',
+            "logit needs limits between 0 and 1",
+        ),
         ('dose_unit = "mg/m^2"', 'dose_unit = "mg/m^2"\npk = "no"', "no card 'no' in pk"),
         (
             'dose_unit = "mg/m^2"',

@@ -77,6 +77,17 @@ def test_a_good_file_has_no_problem(tmp_path):
         ({'"1-21/28"': '[1, "x y"]'}, ["'x y' is not a whole day"]),
         ({"120": '"120"', "cycles = 2": "cycles = 1.5"}, ["not a number", "not a whole number"]),
         ({"[dose.lenalidomide]": "[dose.lenalidomid]"}, ["there is no card for drug", "doses"]),
+        (
+            {'"1-21/28"': '"1-21"\nstrengths_mg = []', "cycles": "cycle_days = 0\ncycles"},
+            ["strengths_mg: the list is empty", "cycle_days: 0 is out of range"],
+        ),
+        (
+            {
+                "cycles = 2": "cycles = 2\nstart_day = 0\n[course.b]\ndoses = ['lenalidomide']\n"
+                "start_day = 9999"
+            },
+            ["start_day: 0 is out of range", "start_day: 9999 is out of range"],
+        ),
         ({'"rr_aml"': '"rr_amll"', '"oral"': '"iv"'}, ["did you mean 'rr_aml'", "no model for"]),
     ],
 )

@@ -124,6 +124,10 @@ below = [0.5, 1.0]
     assert [t.growth_factor.below for t in menu.trials] == [0.5, 1.0, 0.0]
     assert len(menu.members) == 3
     assert "1 combination" in menu.notes[0]
+    said = [m.id for m in menu.members]
+    assert said == [*(f"growth factor, growth factor below {n}" for n in (0.5, 1.0)),
+                    "no growth factor"]  # fmt: skip
+    assert menu.axes["growth_factor.below"][2] == ""
 
 
 def test_a_schedule_file_and_regimens_are_menus(file):

@@ -330,12 +330,37 @@ def test_the_example_in_the_format_description_is_a_valid_file(read):
     assert len(trial.cohorts) == 2
 
 
+def test_a_rule_counts_from_the_first_dose_that_is_no_placebo(read):
+    """As its clock does: with day 45 as the last nobody could be judged."""
+    early = '[dose.placebo]\namount = "1 mg"\ndays = "1-3"\nroute = "oral"\n[course.treatment]'
+    text = GOOD.replace("[course.treatment]", early).replace("doses = [", 'doses = ["placebo", ')
+    later = text.replace('"1, 8, 15"', '"8, 15"').replace('"1-21"', '"8-21"')
+    for content, day in ((text, 1), (later, 8)):
+        (cohort,) = read(content).cohorts
+        assert clock_day_1(cohort.regimen, "first_dose") == day
+    with pytest.raises(CardError, match=r"45 days end before .* that of day 50 in cohort 'all'"):
+        read(later.replace("horizon_days = 126", "horizon_days = 45"))
+
+
+@pytest.mark.parametrize(
+    ("key", "above", "words"),
+    [
+        ("strengths_mg = []", "[dose.lenalidomide]", "strengths_mg: the list is empty"),
+        ("clocks = []", "[dose.clofarabine]", "clocks: the list is empty"),
+        ('clocks = ["treatment", "treatment"]', "[dose.clofarabine]", "clocks: two are the same"),
+    ],
+)
+def test_lists_that_say_nothing_are_refused(read, key, above, words):
+    with pytest.raises(CardError, match=words):
+        read(GOOD.replace(above, f"{key}\n{above}"))
+
+
 def test_a_dose_or_a_modification_that_no_course_names_is_told(read, tmp_path):
     alone = GOOD.replace('doses = ["clofarabine", "lenalidomide"]', 'doses = ["clofarabine"]')
     trial = read(alone)
     assert trial.unnamed == ("dose lenalidomide is in no course and does nothing",)
     (said,) = check_as_compared(tmp_path / "mine.toml")
-    assert "dose lenalidomide is in no course and does nothing; name it there" in said
+    assert "dose lenalidomide is in no course and does nothing; use it" in said
     population = load_population("rr_aml")
     assert simulated_text(trial, population, "leukaemia").endswith(trial.unnamed[0])
     idle = read(MODIFIED.replace('\nmodifications = ["counts"]', ""))
@@ -349,6 +374,8 @@ def test_a_dose_or_a_modification_that_no_course_names_is_told(read, tmp_path):
     assert found == ("course more is in no cohort and does nothing",)
     longer = GOOD.replace("horizon_days = 126", "horizon_days = 170")
     assert read(longer + gate + course).unnamed == ()
+    once = read(GOOD.replace("cycles = 2", "cycles = 1"))
+    assert once.unnamed == ("between of course treatment has no later cycle and does nothing",)
     # a cohort's own change of a course names it, too
     both = 'id = "both"\nchange.treatment = { doses = ["clofarabine", "lenalidomide"] }\n'
     trial = read(f'{alone}\n[[cohort]]\nid = "one"\n\n[[cohort]]\n{both}')

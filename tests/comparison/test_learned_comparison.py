@@ -392,6 +392,26 @@ def test_the_verdict_alone_is_that_of_all_endpoints():
     assert {0.0, 1.0} <= set(verdict)
 
 
+def test_each_day_of_the_grid_is_the_verdict_of_a_rule_of_that_day():
+    """A day after the rule's looks from the last dose before itself, not before the rule's day."""
+    trial = load_trial("nct01681537_len_mec")
+    cohort, rule = trial.cohort("14d-10"), load_rule("leukemia_d42_generic")
+    course = population_outcomes(arms_of_trial(trial)["14d-10"], default_theta(), 200, threads=1)
+    (one,) = cohort.regimen.courses
+    doses = tuple(replace(dose, days=(*dose.days, 44)) for dose in one.doses)
+    made = plan(Regimen((replace(one, doses=doses, cycle_days=90),)), trial.horizon_days)
+    looks = {
+        day: CohortLook(
+            made, (replace(rule, by_day=int(day)),), load_grades(trial.grades), trial.visit_days
+        )
+        for day in BY_DAYS
+    }
+    found = {day: look(course.course) for day, look in looks.items()}
+    for d, day in enumerate(BY_DAYS):
+        for other in found.values():
+            np.testing.assert_array_equal(other.sensitivity[0, 0, d], found[day].dlt[rule.clock])
+
+
 # -- what the model cannot do -----------------------------------------------------------------
 
 

@@ -148,5 +148,12 @@ def test_clocks_and_kinds_of_cohorts_that_differ_are_not_those_of_the_first():
     assert both["rule_by_day"] == one.by_day
     assert both["rule_kind"] == one.kind
     assert rule_attributes(other, None, {"a": other})["rule_clock"] == "consolidation"
+    later = replace(one, name="own", by_day=56)
+    alike = rule_attributes(one, {"b": "cycle 2 runs since day 50"}, {"a": later, "b": later})
+    assert alike["rule_by_day"] == 56
+    assert alike["rule_text"].startswith("own: by day 56 ")
+    assert one.name not in alike["rule_text"]
+    mixed = rule_attributes(one, {"b": "cycle 2 runs since day 50"}, {"a": one, "b": later})
+    assert "On day 56 cycle 2 runs since day 50 in b" in mixed["rule_text"]
     fallen = replace(one, kind="not_recovered_from_nadir", nadir_below=(1.0, 50.0))
     assert "rule_kind" not in rule_attributes(one, None, {"a": one, "b": fallen})

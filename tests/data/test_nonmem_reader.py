@@ -264,6 +264,16 @@ def test_two_columns_that_say_what_is_below_the_limit_have_to_agree(write):
             read_nonmem(write(text.format(*flags)))
 
 
+@pytest.mark.parametrize("other", ["CENS", "OTHER"])
+def test_a_column_of_limits_that_is_called_blq_is_read_as_limits(write, other):
+    text = f"ID,TIME,AMT,DV,{other},BLQ\n1,0,5,.,0,.\n1,1,.,0.1,1,0.2\n1,2,.,7,0,0.2\n"
+    with pytest.raises(DataError, match=r"0.2 is no censoring code.*columns=\{'LLOQ': 'BLQ'\}"):
+        read_nonmem(write(text))
+    seen = read_nonmem(write(text), columns={"LLOQ": "BLQ"}).observations
+    assert seen.censored.tolist() == [1, 0]
+    assert seen.value.tolist() == [0.2, 7.0]
+
+
 def test_a_code_has_one_line(write):
     text = "ID,TIME,AMT,DV,DVID\n1,0,5,.,.\n1,1,.,9,1\n"
     with pytest.raises(DataError, match="lines: code 1 is both 'a' and 'b'; name it once"):

@@ -173,11 +173,17 @@ def test_days_stand_beside_exact_characteristics(written, tables, told):
 
 
 def test_a_table_that_pending_patients_prevent_stops_nothing_else():
-    options = "--table", "--characteristics", "--trials", "20"
-    found = run(FOLDER / "tite_crm.toml", *options)
-    assert found.exit_code == 0
-    assert "wait until pending patients are assessed" in plain(found.output)
-    assert "Operating characteristics, simulated" in found.output
+    for options in (["--table"], ["--ahead", "1"]):
+        found = run(FOLDER / "tite_crm.toml", *options, "--characteristics", "--trials", "20")
+        assert found.exit_code == 0
+        assert "wait until pending patients are assessed" in plain(found.output)
+        assert "Operating characteristics, simulated" in found.output
+
+
+def test_risks_that_cannot_be_are_refused_before_anything_is_told():
+    found = CliRunner().invoke(app, ["design", str(FOLDER / "boin.toml"), "--risks", "0.1,x"])
+    assert found.exit_code == 2
+    assert found.stdout == ""
 
 
 def test_backfilled_patients_are_beyond_the_most():

@@ -7,16 +7,20 @@ import pytest
 
 from pkpd.designs import (
     BOIN,
+    Accrual,
     Action,
     BackfillBOIN,
+    EventTimes,
     Keyboard,
     Pending,
+    Responses,
     TiteBOIN,
     TrialData,
     decision_table,
     pathways,
 )
 from pkpd.designs.design_card import load_design
+from pkpd.designs.simulate import trials
 from pkpd.designs.text import replay, table_lines
 from pkpd.errors import PkpdError
 
@@ -133,3 +137,31 @@ def test_pending_backfilled_patients_do_not_hide_a_dose_that_is_dropped():
     found = BackfillBOIN(levels=4, target=0.25).next_dose(seen)
     assert (found.level, found.eliminated) == (1, (2, 3, 4))
     assert "dose 2 is dropped for toxicity with all higher ones, after 3 of 3" in found.reason
+
+
+def test_no_simulated_patient_is_treated_at_a_dose_that_was_dropped(monkeypatch):
+    """Backfilled patients whose assessment ends without a DLT bring no dropped dose back."""
+    levels, treated_again = 4, []
+
+    class Watched(trials._Lanes):
+        def _decide(self, asks):
+            data = self._seen(asks, self.clock[asks])
+            some = np.flatnonzero(~self.design.must_wait(data))
+            if not hasattr(self, "gone"):
+                self.gone = np.zeros((len(self.draw), levels), bool)
+            self.gone[asks[some]] |= self.design.eliminated(data.take(some).without_pending())
+            super()._decide(asks)
+
+        def _enrol(self, rows, level, cohort):
+            treated_again.append(self.gone[rows, level - 1])
+            super()._enrol(rows, level, cohort)
+
+    monkeypatch.setattr(trials, "_Lanes", Watched)
+    design = BackfillBOIN(levels=levels, target=0.25, eliminate_from=1, elimination=0.9)
+    times = EventTimes(30)
+    risks, responses = [0.1, 0.2, 0.35, 0.5], Responses([0.3] * levels, times)
+    found = trials.simulate_trials(
+        design, risks, accrual=Accrual(5), times=times, responses=responses, trials=400
+    )
+    assert float(found.backfilled.sum()) > 1.0
+    assert not np.concatenate(treated_again).any()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from small_data import Straight
 
@@ -43,6 +45,14 @@ def block(**kw):
             r"residual: \{'concentration': 0.5\} is a dict; allowed: a residual error",
         ),
         (lambda: block().with_values({"CL": -1.0}), "'CL': -1.0 is given; allowed: a number from"),
+        *(
+            (lambda v=v: block().with_values(v), f"is given; allowed: a number from {words}")
+            for v, words in (
+                ({"CL": 0.0}, "0 to inf, neither"),
+                ({"CL": math.inf}, "0 to inf, neither"),
+                ({"omega_V": math.inf}, "0 to inf"),
+            )
+        ),
         (lambda: block().with_values({"CL": "2"}), "'CL': '2' is given"),
         (lambda: block().with_values({"omega_V": -0.2}), "'omega_V': -0.2 is given"),
         (

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pkpd.cards.checking import check_card
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.cards.files import card_folder, card_names
 from pkpd.cards.model_cards import load_model_card
+from pkpd.cards.population_cards import load_population
 from pkpd.cards.relations import STATUSES
+from pkpd.errors import CardError
+from pkpd.model.individuals import individual_parameters, patient_arrays
+from pkpd.model.joint import load_model
+from pkpd.model.parameters import typical
+from pkpd.subjects import sample_population
 from pkpd.units import INTERNAL_UNITS
 
 FOLDERS = ("drugs", "pk", "effects", "marrow", "populations", "joint")
@@ -208,6 +215,75 @@ def test_clearances_in_ml_per_min_and_lowest_values_are_converted(tmp_path):
         assert mine.unit == theirs.unit
         assert (mine.lowest is None) == (theirs.lowest is None)
         assert mine.lowest is None or mine.lowest == pytest.approx(theirs.lowest)
+
+
+RENAL = """
+[parameters.CL_renal]
+value = 100.0
+unit = "mL/min"
+source = "test"
+status = "read"
+
+[parameters.per_crcl]
+value = 0.05
+unit = "L/h/(mL/min)"
+source = "test"
+status = "read"
+
+[individual.renal]
+unit = "{unit}"
+terms = [{{ parameter = "CL_renal" }}]
+
+[individual.CL]
+unit = "L/h"
+terms = [{terms}, {{ parameter = "per_crcl", times = ["crcl"] }}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("unit", "term"),
+    [
+        ("L/h", '{ times = ["individual.renal"] }'),
+        ("mL/h", '{ times = ["individual.renal"] }'),
+        ("L/h", '{ parameter = "CL_renal", times = ["crcl"], divided_by = ["crcl"] }'),
+        ("mL/min", '{ number = 0.06, times = ["individual.renal"] }'),
+    ],
+)
+def test_parts_of_a_clearance_in_ml_per_min_are_converted(tmp_path, unit, term):
+    """100 mL/min are 6 L/h, and 0.05 L/h for each of 80 mL/min of creatinine are 4."""
+    file = _toffoli_with(tmp_path, RENAL.format(unit=unit, terms=term))
+    model = load_model(drugs=["etoposide"], replace={"etoposide.pk": file})
+    patient = patient_arrays(model, sample_population(load_population("rr_aml"), 2, 1))
+    patient |= {"crcl": np.full(2, 80.0), "eta:etoposide.CL": np.zeros(2)}
+    found = individual_parameters(model, typical(model), patient, np)
+    assert found["etoposide.CL"] == pytest.approx(6.0 + 4.0)
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ('{ times = ["individual.renal"] }', "'individual.renal' is in mL/min"),
+        (
+            '{ parameter = "CL_renal" }, { number = 0.06, times = ["individual.renal"] }',
+            "is in L/h in CL, and stays in mL/min in renal",
+        ),
+    ],
+)
+def test_a_clearance_in_two_units_is_refused(tmp_path, terms, words):
+    file = _toffoli_with(tmp_path, RENAL.format(unit="mL/min", terms=terms))
+    with pytest.raises(CardError, match=words):
+        load_model_card("pk", file)
+
+
+def _toffoli_with(folder, relations):
+    """Kinetics of etoposide with another clearance."""
+    name = "toffoli2001_etoposide"
+    text = (Path(str(card_folder("pk"))) / f"{name}.toml").read_text()
+    for key in ("CL_intercept", "crcl_slope"):
+        text = re.sub(rf"\[parameters.{key}\]\n(.+\n)+\n", "", text)
+    text = re.sub(r"\[individual.CL\]\n(.+\n)+\n", relations + "\n", text)
+    (folder / f"{name}.toml").write_text(text)
+    return str(folder / f"{name}.toml")
 
 
 def test_a_part_of_a_stage_is_refused(tmp_path):

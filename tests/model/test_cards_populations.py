@@ -70,6 +70,8 @@ def test_unknown_population_names_the_nearest():
         ('distribution = "truncnormal"', 'distribution = "truncated"', "truncnormal"),
         ("sigma = 1.4", "sigm = 1.4", "needs 'sigma'"),
         ("sigma = 1.4", "sigma = -1.4", "above 0"),
+        ("sigma = 1.4", "sigma = 1.4\nsd = 0.3", "distribution 'lognormal' has none"),
+        ("probability = 0.55", "probability = 0.55\nupper = 0.6", "'bernoulli' has none"),
         ("median = 1.2", "median = 0.0", "above 0"),
         ("men = { median = 82, sigma = 0.18 }", "", "men and women must both be given"),
         ("probability = 0.55", "probability = 55", "between 0 and 1"),

@@ -292,6 +292,20 @@ def test_a_search_without_limits_is_told_and_drawn(found):
     assert "limit" not in free.plot()._supxlabel.get_text()
 
 
+def test_a_figure_has_two_measures(found):
+    limit = Limit("nadir_neutrophils", at_least=0.01)
+    menu = replace(found.menu, limits=(limit,))
+    high = replace(found, menu=menu, objectives={found.view: ("nadir_neutrophils", "dlt")})
+    (axes,) = high.plot().axes
+    assert axes.get_xlabel().startswith("nadir ANC")
+    assert not axes.get_ylabel().startswith("nadir ANC")
+
+
+def test_limits_that_are_none_are_refused(menu):
+    with pytest.raises(PkpdError, match=r"limits: .*a list of Limit"):
+        search_schedules(menu, limits=["dlt"])
+
+
 def test_schedules_beyond_the_limit_are_named_with_their_probability(found, menu):
     (answer,) = found.answers.values()
     risks = {m: answer.figures[m]["dlt"].by_draw for m in found.members}
@@ -503,6 +517,8 @@ def test_the_command_tells_progress_on_standard_error(file, tmp_path):
     options = ["--patients", "8", "--draws", "3", "--marrow", "friberg", "--once"]
     said = CliRunner().invoke(app, ["search", str(file), *options, "--out", str(tmp_path)])
     lines = said.stderr.splitlines()
-    assert lines[:2] == ["starting", "0 of 4 after 0 s: making patients ready"]
+    assert lines[0] == "0 of 4 after 0 s: making patients ready"
     assert lines[-1].startswith("4 of 4 after ") or "Error" in lines[-1]
     assert "making patients ready" not in said.stdout
+    refused = CliRunner().invoke(app, ["search", str(file), *options, "--limit", "2"])
+    assert refused.stderr.startswith("pkpd: limit of dlt: 2; ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -272,6 +272,7 @@ class _Lanes:
         self.came = np.zeros(count, int)  # patients who came before the present one
         self.clock = np.zeros(count)
         self.current = np.zeros(count, int)
+        self.dropped = np.zeros(count, int)
         self.turn = np.zeros(count, int)
         self.left = np.zeros(count, int)  # patients the present cohort still lacks
         self.alive = np.ones(count, bool)
@@ -321,6 +322,10 @@ class _Lanes:
             if not len(rest):
                 return
             asks, data = asks[rest], data.take(rest)
+        if self.design.keeps_out:
+            out = self.design.dropped(data)
+            self.dropped[asks] = np.where(out.any(axis=1), np.argmax(out, axis=1) + 1, 0)
+            data = replace(data, dropped=self.dropped[asks])
         found = self.design.decide(data)
         suspends = found.action == Action.SUSPEND
         stops = found.action == Action.STOP
@@ -466,6 +471,7 @@ class _Lanes:
             backfilled=backfilled,
             responses=responses,
             cohort_pending=(waits & latest).sum(axis=1),
+            dropped=self.dropped[rows],
         )
 
 

@@ -96,11 +96,13 @@ class Estimate:
     prior: Prior | None = None
     fixed: bool = False
 
-    def starting_at(self, name: str, value: Any, ends: tuple[float, float]) -> Estimate:
-        """Return it with another value, which is refused outside its ends."""
+    def starting_at(
+        self, name: str, value: Any, ends: tuple[float, float], lowest: bool = False
+    ) -> Estimate:
+        """Return it with another value, which lies between its ends, or is the lowest of them."""
         low, high = ends
-        if not (NUMBER.holds(value) and low <= value <= high):
-            allowed = f"a number from {low:g} to {high:g}"
+        if not (NUMBER.holds(value) and (low < value < high or (lowest and value == low))):
+            allowed = f"a number from {low:g} to {high:g}{'' if lowest else ', neither of them'}"
             where = f"population parameter {name!r}"
             raise PkpdError(where=where, what=f"{value!r} is given", allowed=allowed)
         return replace(self, value=float(value))

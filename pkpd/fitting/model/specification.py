@@ -366,8 +366,8 @@ class PopulationModel:
 
         def new(name: str, old: Estimate) -> Estimate:
             known.append(name)
-            own = ends.get(name, (-math.inf, math.inf))
-            return old.starting_at(name, values[name], own) if name in values else old
+            own, spread = ends.get(name, (-math.inf, math.inf)), name in spreads
+            return old.starting_at(name, values[name], own, spread) if name in values else old
 
         made = self.with_estimates(new)
         for name in values:

@@ -44,9 +44,9 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         lines.append(f"Visits: days {', '.join(map(str, trial.visit_days))}")
     if trial.growth_factor.words:
         lines.append(f"Growth factor: {trial.growth_factor.words}")
-    names = dict.fromkeys(n for n in (trial.rule, *(c.rule for c in trial.cohorts)) if n)
+    names = dict.fromkeys(name for c in trial.cohorts if (name := c.rule or trial.rule))
     for name in names:
-        used = [c.clocks for c in trial.cohorts if c.rule == name] or [("first_dose",)]
+        used = [c.clocks for c in trial.cohorts if (c.rule or trial.rule) == name]
         for number, clock in enumerate(dict.fromkeys(itertools.chain(*used))):
             told = rule_in_words(replace(rules[name], clock=clock)) if name in rules else ""
             lines.append(

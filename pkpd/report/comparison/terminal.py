@@ -107,7 +107,8 @@ class CohortPrinter:
     def heading(self, trial: Trial, marrow: str = "") -> None:
         """Print the trial's name, title and population, and the marrow if it was learned."""
         self.console.rule(Text(trial.name, style="bold"), characters="=", align="left")
-        rule = f"DLT rule {trial.rule}" if trial.rule else "no DLT rule"
+        names = dict.fromkeys(name for c in trial.cohorts if (name := c.rule or trial.rule))
+        rule = f"DLT rule{'s' * (len(names) > 1)} {', '.join(names)}" if names else "no DLT rule"
         parts = [f"population {Path(trial.population).name}", rule, self.size]
         self._line(trial.title)
         self._line("; ".join(part for part in parts if part))
