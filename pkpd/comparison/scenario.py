@@ -357,6 +357,9 @@ def with_overrides(
                         where=f"scenario {scenario.name}",
                         what=f"there is no trial {name!r}",
                         allowed=", ".join(by_id),
+                        remedy=f'a file is compared by pkpd.compare("{name}")'
+                        if str(name).endswith(".toml")
+                        else None,
                     )
                 by_id[name] = load_trial(name)
         kept = tuple(by_id[name] for name in dict.fromkeys(trials))
