@@ -119,6 +119,11 @@ def load_scenario(name: str | Path | None) -> Scenario:
     ------
     CardError
         One sentence naming file, table, key and remedy.
+
+    Examples
+    --------
+    >>> [trial.id for trial in load_scenario("nct01681537_len_mec").trials]
+    ['nct01681537_len_mec']
     """
     if name is None:
         return default_scenario()
