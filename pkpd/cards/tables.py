@@ -120,13 +120,15 @@ class Table:
         """Raise the error of a key of this table."""
         raise self.error(key, what, allowed, remedy)
 
-    def missing(self, key: str, allowed: str, instead: Any = None) -> CardError:
+    def missing(
+        self, key: str, allowed: str, instead: Any = None, remedy: str = "add it"
+    ) -> CardError:
         """Make (not raise) the error of a required key that the table lacks."""
         near = nearest_of(key, (k for k in self.data if k not in self._known), cutoff=0.65)
         hint = near.replace("did you mean", "is it written as").replace("?)", " here?)")
         empty = "" if self.data or self.path else ", the file is empty"
         what = f"the key is missing{hint}{empty}"
-        return self.error(key, what, allowed=allowed, remedy="add it", instead=instead)
+        return self.error(key, what, allowed=allowed, remedy=remedy, instead=instead)
 
     @contextmanager
     def at(self, key: str | None = None) -> Iterator[None]:

@@ -348,7 +348,12 @@ def _changed(
         else:
             what = f"there is no dose or course {name!r} in this cohort"
             known = [*names, *sorted(used)]
-            row.refuse(f"change.{name}", what + nearest_of(name, known), ", ".join(known))
+            remedy = None
+            if name in doses:
+                course = names[0] if names else "<course>"
+                remedy = f'add it to one: change.{course} = {{ doses = [..., "{name}"] }}'
+            what += nearest_of(name, known)
+            row.refuse(f"change.{name}", what, ", ".join(known), remedy)
     return doses, courses
 
 

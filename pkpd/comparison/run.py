@@ -146,6 +146,17 @@ def compare(
     ------
     PkpdError
         Bad input, in one sentence, before anything is simulated.
+
+    Examples
+    --------
+    >>> import pkpd
+    >>> one = dict(trials=["nct01116193_lenalidomide_dexamethasone"], marrow="friberg")
+    >>> found = pkpd.compare(patients=4, draws=2, **one)
+    >>> found
+    ComparisonResult(nct01116193_lenalidomide_dexamethasone (1 cohorts); .table(), .pairs())
+    >>> nadir = found.table().query("endpoint == 'nadir' and line == 'neutrophils'")
+    >>> bool((nadir["estimate"] > 0).all())
+    True
     """
     check_arguments(
         "compare",

@@ -119,6 +119,11 @@ def load_scenario(name: str | Path | None) -> Scenario:
     ------
     CardError
         One sentence naming file, table, key and remedy.
+
+    Examples
+    --------
+    >>> [trial.id for trial in load_scenario("nct01681537_len_mec").trials]
+    ['nct01681537_len_mec']
     """
     if name is None:
         return default_scenario()
@@ -357,6 +362,9 @@ def with_overrides(
                         where=f"scenario {scenario.name}",
                         what=f"there is no trial {name!r}",
                         allowed=", ".join(by_id),
+                        remedy=f'a file is compared by pkpd.compare("{name}")'
+                        if str(name).endswith(".toml")
+                        else None,
                     )
                 by_id[name] = load_trial(name)
         kept = tuple(by_id[name] for name in dict.fromkeys(trials))

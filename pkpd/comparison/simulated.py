@@ -131,14 +131,17 @@ def _label(
         return f"the card of {drug} says nothing of its label's doses by kidney function"
     told = []
     for one in card.renal_doses:
-        shares = []
+        shares: dict[str, list[str]] = {}
         for cohort, given in cohorts:
             crcl = sample_population(patients_of_cohort(cohort, population), _SAMPLE, 1)["crcl"]
             share = float(np.mean((crcl >= one.at_least) & (crcl < one.below)))
             if drug in given and share >= _FEW:
-                shares.append(f"{100.0 * share:.0f} % of {cohort.id}")
+                shares.setdefault(f"{100.0 * share:.0f} %", []).append(cohort.id)
         if shares:
-            told.append(f"{one.dose} {one.range} ({', '.join(shares)})")
+            alike = [f"{share} of {' and '.join(ids)}" for share, ids in shares.items()]
+            everybody = list(shares.values()) == [[cohort.id for cohort, _ in cohorts]]
+            words = f"{next(iter(shares))} of patients" if everybody else ", ".join(alike)
+            told.append(f"{one.dose} {one.range} ({words})")
     from_where = ", ".join(dict.fromkeys(f"{o.source}, {o.status}" for o in card.renal_doses))
     words = ", ".join(told) + ", not applied" if told else "no other dose for these kidneys"
     return f"label of {drug} ({from_where}): {words}"

@@ -267,6 +267,9 @@ def _design(root: Table, doses: tuple[str, ...]) -> Design:
 def _setting(table: Table, one: Any, doses: tuple[str, ...]) -> Any:
     """Value of one field of a design, read as its type says; MISSING where the file is silent."""
     required = one.default is MISSING and one.default_factory is MISSING
+    if one.name == "skeleton" and one.name not in table.data:
+        remedy = "add it; pkpd.designs.skeleton makes one"
+        raise table.missing(one.name, f"{len(doses)} prior risks, lowest first", remedy=remedy)
     if one.name not in table.data and not required:
         table.__contains__(one.name)  # now known, for errors about misspelt keys
         return MISSING

@@ -80,13 +80,18 @@ def one_or_none(kind: type) -> Kind:
 def check_risks(risks: Sequence[float] | np.ndarray, levels: int | None) -> np.ndarray:
     """Risks of a DLT as an array of shape ``(draws, levels)``; `levels` of None for any number.
 
+    Of an array whose dimensions have names, ``draw`` is the first.
+
     Raises
     ------
     PkpdError
         If there is not one for each dose, or one is no probability.
     """
+    named: Any = risks
+    if "draw" in getattr(named, "dims", ()):
+        named = named.transpose("draw", ...)
     try:
-        values = np.atleast_2d(np.asarray(risks, float))
+        values = np.atleast_2d(np.asarray(named, float))
     except (TypeError, ValueError):
         what, allowed = (
             f"{reprlib.repr(risks)} are no risks",

@@ -191,6 +191,23 @@ def fit(
         If the likelihood is not finite where the fit would start (the message names the subjects),
         if a setting has no meaning or plays no part in the method, or if all parameters are held
         and the method estimates them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pkpd
+    >>> from pkpd.models import PopulationModel, compartments, parameter, residual
+    >>> rows = [(n, 0.0, 100.0, 0.0) for n in range(1, 7)]
+    >>> for n in range(1, 7):
+    ...     for k, t in enumerate((1.0, 4.0, 12.0)):
+    ...         rows.append((n, t, 0.0, (3.6 + 0.4 * n) * 0.9**t * (1 + 0.03 * ((n + k) % 3 - 1))))
+    >>> table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV"])
+    >>> data = pkpd.read_nonmem(table.sort_values(["ID", "TIME"]))
+    >>> parameters = [parameter("CL", 2.0), parameter("V", 20.0, iiv=0.2)]
+    >>> model = PopulationModel(compartments(1), parameters, residual.proportional(0.1))
+    >>> found = pkpd.fit(model, data, method="focei", progress=False)
+    >>> found.converged, round(found.estimates["CL"] / found.estimates["V"], 1)
+    (True, 0.1)
     """
     for name, given, kind, room in (
         ("model", model, PopulationModel, "models"),

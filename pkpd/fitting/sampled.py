@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -172,6 +173,10 @@ class Fit:
         about["predicted"] = predicted(self.likelihood)
         groups["posterior"] = groups["posterior"].assign_attrs(about=json.dumps(about))
         write_groups(path, az.InferenceData(**groups))
+
+    def _repr_html_(self) -> str:
+        """Summary for notebooks."""
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
     def __repr__(self) -> str:
         """Tell what it is in a line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -175,6 +176,10 @@ class Forecast:
         """Tell the first patient's forecast in a sentence."""
         more = f" (and {len(self) - 1} more)" if len(self) > 1 else ""
         return f"Forecast({self.sentence()}{more})"
+
+    def _repr_html_(self) -> str:
+        """Summary for notebooks."""
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
     def sentence(
         self, patient: Any = None, by_day: int | None = None, clock: Clock = "today"

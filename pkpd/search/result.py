@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -224,6 +225,10 @@ class SearchResult:
     def __repr__(self) -> str:
         """Tell the answer in a sentence."""
         return f"SearchResult({self.sentence()})"
+
+    def _repr_html_(self) -> str:
+        """Summary for notebooks."""
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
     def plot(self) -> Drawing:
         """Draw the schedules by two objectives, with intervals over draws."""

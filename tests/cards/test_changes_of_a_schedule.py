@@ -129,5 +129,8 @@ def test_a_cohort_changes_a_dose_that_it_adds_to_a_course():
         ("lenalidomide", 25.0),
     ]
     data["cohort"][0]["change"] = {"lenalidomide": {"amount": "25 mg"}}
-    with pytest.raises(CardError, match="no dose or course 'lenalidomide' in this cohort"):
+    remedy = r'add it to one: change.induction = \{ doses = \[\.\.\., "lenalidomide"\] \}'
+    with pytest.raises(
+        CardError, match=f"(?s)no dose or course 'lenalidomide' in this cohort.*{remedy}"
+    ):
         trial_of(data, Path("changed.toml"))

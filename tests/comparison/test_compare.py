@@ -207,6 +207,7 @@ doses = ["clofarabine", """)  # fmt: skip
     ("words", "part"),
     [
         ({"trials": ["nct0"]}, "there is no trial 'nct0'"),
+        ({"trials": ["my.toml"]}, 'a file is compared by pkpd.compare("my.toml")'),
         ({"patients": 0}, "patients: 0; allowed: 1 to"),
         ({"draws": 10**9}, "draws: 1000000000; allowed: 1 to"),
         ({"seed": -1}, "seed: -1"),

@@ -138,6 +138,11 @@ def test_the_label_is_told_where_kidneys_are_set(files):
     assert f"below 30 mL/min ({share:.0f} % of low)" in told[1]
     assert "US label" in told[1]
     assert told[1].endswith("not applied")
+    cohorts = '[[cohort]]\nid = "a"\n[[cohort]]\nid = "b"'
+    (files / "alike.toml").write_text(FILE.format(top=f"[patients]\n{LOW}", cohorts=cohorts))
+    alike = load_trial(files / "alike.toml")
+    (label,) = kidneys_in_words(alike, population_of(alike))
+    assert f"below 30 mL/min ({share:.0f} % of patients)" in label
     plain = load_trial(files / "usual.toml")
     assert kidneys_in_words(plain, population_of(plain)) == []
 

@@ -309,6 +309,12 @@ WRONG = [
     ("target = 0.25", "target = 25", "25 is no probability of a DLT", "write 25 % as 0.25"),
     ("target = 0.25", "target = -0.1", "-0.1 is no probability", "between 0 and 1"),
     ("target = 0.25", "", "target: the key is missing", "add it"),
+    (
+        "skeleton = [",
+        "prior = [",
+        "skeleton: the key is missing",
+        "pkpd.designs.skeleton makes one",
+    ),
     ("target = 0.25", "target = 0.25\ntarget_ = 1", "target_: unknown key", "did you mean"),
     (
         "[0.1, 0.25, 0.4]\n\n[[stop",

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
@@ -361,6 +362,14 @@ def test_too_many_states_are_refused_in_a_sentence(monkeypatch):
         enumerate_courses(BOIN(levels=5, target=0.3), most_states=100)
     with pytest.raises(PkpdError, match="does not stop within 40 cohorts; set most_patients"):
         enumerate_courses(BOIN(levels=1, target=0.5, cohort_size=1, most_patients=None))
+
+
+def test_draws_whose_dimensions_have_names_come_in_any_order():
+    rows = xr.DataArray([[0.1, 0.3], [0.2, 0.6]], dims=("draw", "cohort"))  # as many draws as doses
+    design = BOIN(levels=2, target=0.25, most_patients=6)
+    expected = characteristics(design, rows.values)
+    xr.testing.assert_identical(characteristics(design, rows), expected)
+    xr.testing.assert_identical(characteristics(design, rows.transpose("cohort", "draw")), expected)
 
 
 def test_risks_that_are_no_probabilities_are_refused():

@@ -17,7 +17,8 @@ MODULES = [
     if ">>> " in path.read_text()
 ]
 
-LONGEST = {"pkpd.fitting.information.times"}  # a search of sampling times
+# a fit, a comparison, a search of sampling times
+LONGEST = {"pkpd.fitting.fit", "pkpd.comparison.run", "pkpd.fitting.information.times"}
 
 
 @pytest.mark.parametrize(

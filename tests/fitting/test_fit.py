@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 
 import arviz as az
@@ -54,6 +55,7 @@ def test_nuts_finds_a_posterior_known_in_closed_form(fitted):
 
 def test_a_fit_says_what_it_is(fitted):
     assert repr(fitted) == "Fit(nuts: 2 x 400 draws, 6 subjects)"
+    assert fitted._repr_html_() == f"<pre>{html.escape(fitted.summary())}</pre>"
     table = fitted.table(interval=0.9)
     assert list(table.index) == ["level", "slope"]
     low, high = np.quantile(fitted.draws.population["slope"], [0.05, 0.95])

@@ -1,5 +1,6 @@
 """Population maximum likelihood against closed forms of balanced data and a published fit."""
 
+import html
 import os
 import re
 from pathlib import Path
@@ -112,6 +113,10 @@ def test_held_parameters_stay_and_uninformed_ones_are_named():
     assert fit.estimates["sigma_DV"] == 0.8
     assert "sigma_DV" not in fit.names
     assert bool(fit.table().loc["sigma_DV", "held"])
+    assert fit._repr_html_() == f"<pre>{html.escape(fit.summary())}</pre>"
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        assert "rse_percent" in str(fit.table())
+    assert len(repr(fit.likelihood)) < 400
     assert fit.estimates["a"] + fit.estimates["b"] == pytest.approx(y.mean(), rel=1e-4)
     told = " ".join(fit.messages)
     assert "a and b are told only together" in told

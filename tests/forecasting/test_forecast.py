@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 
@@ -188,6 +189,7 @@ def test_the_sentence_tells_the_numbers(found):
     with pytest.raises(PkpdError, match="clock: 'tomorrow'; allowed: today, rule"):
         found.sentence(clock="tomorrow")
     assert repr(found).startswith("Forecast(By day ")
+    assert found._repr_html_() == f"<pre>{html.escape(found.summary())}</pre>"
     table = found.table().set_index(["quantity", "of"])
     assert table.loc[("recovery_day", NEUTROPHILS), "estimate"] == pytest.approx(
         float(data["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5))

@@ -87,6 +87,7 @@ def test_report_says_which_marrow_and_posterior(folder):
     assert text.count(POSTERIOR) >= 4
     assert "learned from 118 published outcomes of 66 studies" in text
     assert "The posterior did not converge</strong> (R-hat of rho is 2.1)" in text
+    assert '<a href="what_is_known.md">what_is_known.md</a> beside this page.' in text
     assert text.count("Which of the two is it?") == 1
     assert "25 % (10 to 50 %)" in text
     assert "The data cannot tell." in text

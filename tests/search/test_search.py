@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import itertools
 from dataclasses import replace
@@ -235,6 +236,7 @@ def test_the_result_tells_everything(found, told, tmp_path):
     assert "4 of 4 schedules keep Pr(risk of a DLT > 0.9) <= 0.25" in text
     assert "What separates them" in text
     assert repr(found).startswith("SearchResult(4 of 4")
+    assert found._repr_html_() == f"<pre>{html.escape(text)}</pre>"
     assert [step[0] for step in told] == [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]  # ready, then each
     assert {step[1] for step in told} == {4.0}
 

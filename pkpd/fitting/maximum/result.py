@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -147,6 +148,10 @@ class MaximumLikelihood:
         end = "" if self.converged else ", not converged"
         return f"MaximumLikelihood({self.method}, objective {self.objective:.3f}{end}: {told})"
 
+    def _repr_html_(self) -> str:
+        """Summary for notebooks."""
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
     @property
     def log_likelihood(self) -> float:
         """Log-likelihood, all constants included and no prior."""
@@ -263,8 +268,8 @@ class MaximumLikelihood:
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """Estimates as a table, one row for each population parameter.
 
-        Columns: ``estimate``, ``standard_error``, ``robust_error`` (from the sandwich, see
-        `covariance_by`), ``rse_percent``, ``lower`` and ``upper`` (of
+        Columns: ``estimate``, ``rse_percent``, ``standard_error``, ``robust_error`` (from the
+        sandwich, see `covariance_by`), ``lower`` and ``upper`` (of
         ``level``, symmetric on the scale of the search), ``held``, and ``shrinkage_percent`` of the
         random effect of a standard deviation.
         """
@@ -285,9 +290,9 @@ class MaximumLikelihood:
                 {
                     "parameter": name,
                     "estimate": value,
+                    "rse_percent": relative,
                     "standard_error": error,
                     "robust_error": self.robust_errors.get(name, np.nan),
-                    "rse_percent": relative,
                     "lower": low[name] if known else np.nan,
                     "upper": high[name] if known else np.nan,
                     "held": name not in self.names,

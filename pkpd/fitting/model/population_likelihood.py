@@ -75,8 +75,8 @@ class PopulationLikelihood:
 
     model: PopulationModel
     dataset: Dataset
-    predictor: Predictor
-    individuals: IndividualModel
+    predictor: Predictor = field(repr=False)
+    individuals: IndividualModel = field(repr=False)
     programs: Programs = field(default_factory=Programs, init=False, repr=False)
 
     quantities_read_data: ClassVar[bool] = False

@@ -76,12 +76,12 @@ def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
     if not known:
         return {}
     if "posterior" not in known:
-        return {"text": wording.other_marrow_text(record), "problems": []}
+        return {"text": wording.other_marrow_text(record), "known": "", "problems": []}
     rows, studies = known.get("rows", 0), known.get("studies", 0)
     return {
         "text": f"Marrow with leukaemia, {known['posterior']}: {known['learned']} parameters "
-        f"learned from {rows} published outcomes of {studies} studies. What is known, assumed and "
-        "unknown: what_is_known.md beside this page.",
+        f"learned from {rows} published outcomes of {studies} studies.",
+        "known": "what_is_known.md",
         "problems": known.get("problems", []),
     }
 
