@@ -290,6 +290,7 @@ def _with_listing(
         if found.last is not None:
             notes.append(f"{found.path.name}: {found.last:.3f} by {found.method}, not compared")
         return []
+    assert found.problem is not None
     try:
         program = _of_listing(stream.structure.program, found.problem)
     except (PkpdError, ValueError) as error:
