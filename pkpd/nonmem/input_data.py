@@ -17,6 +17,8 @@ from pkpd.nonmem.records import Record
 RESERVED = ("ID", "L1", "L2", "DV", "MDV", "TIME", "EVID", "AMT", "RATE", "SS", "II", "ADDL", "CMT")
 RESERVED += ("PCMT", "CALL", "CONT", "DATE", "DAT1", "DAT2", "DAT3", "RAW_", "MRG_", "RPT_")
 _DATES = {"DATE": "mdy", "DAT1": "dmy", "DAT2": "ymd", "DAT3": "ydm"}
+LAST20 = 50
+"""Years of two digits up to this one are of this century, as in NM-TRAN: 2050, then 1951."""
 _COMPARISONS = {
     "EQ": "==",
     "NE": "!=",
@@ -72,6 +74,7 @@ class DataRecord:
     accept: bool = False
     records: int | None = None
     null: float = 0.0
+    last20: int = LAST20
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Items:
         What was decided.
     absent
         Names of items that no row has a cell for; as in NM-TRAN, they are the value of NULL.
+    unmeasured
+        Rows whose cell of DV is empty or a dot, bool[rows].
     """
 
     columns: dict[str, np.ndarray]
@@ -97,6 +102,7 @@ class Items:
     source: str
     notes: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    unmeasured: np.ndarray | None = None
 
 
 def read_input(record: Record) -> list[Column]:
@@ -147,9 +153,10 @@ def read_data(record: Record) -> DataRecord:
         record.refuse("names no file")
     name, rest = _strip_quotes(found.group(1)), text[found.end() :]
     ignore, conditions, accepts, count, null = "#", [], set(), None, 0.0
+    last20 = LAST20
     while rest.strip():
         rest = rest.lstrip(" ,")
-        word = re.match(r"([A-Za-z]+)\s*(=?)\s*", rest)
+        word = re.match(r"([A-Za-z]+(?:20)?)\s*(=?)\s*", rest)
         if rest.startswith("("):
             record.refuse("a FORTRAN format of the data", remedy="write the data with commas")
         if not word:
@@ -184,7 +191,11 @@ def read_data(record: Record) -> DataRecord:
             null = _value(said)
             if not np.isfinite(null):
                 record.refuse(f"NULL={said}", allowed="a number")
-        elif key in ("TRANSLATE", "MISDAT", "LAST", "PRED"):
+        elif key == "LAST20":
+            if not (said.isdecimal() and len(said) <= 2):
+                record.refuse(f"LAST20={said[:40]}", allowed="a year of two digits")
+            last20 = int(said)
+        elif key in ("TRANSLATE", "MISDAT", "PRED"):
             record.refuse(f"{key} is not read", remedy="change the values in the data file")
         elif key not in (
             "REWIND",
@@ -200,7 +211,9 @@ def read_data(record: Record) -> DataRecord:
             record.refuse(f"the option {key} is not read")
     if len(accepts) > 1:
         record.refuse("IGNORE and ACCEPT lists together", allowed="one of the two")
-    return DataRecord(record, name, ignore, tuple(conditions), accepts == {True}, count, null)
+    return DataRecord(
+        record, name, ignore, tuple(conditions), accepts == {True}, count, null, last20
+    )
 
 
 def _bracket(record: Record, text: str) -> tuple[str, str]:
@@ -344,6 +357,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     numbers: list[int] = []
     ignored, hashed = {"mark": 0, "list": 0}, 0
     clock: list[int] = []  # times written as 14:30
+    blank: list[bool] = []
     widest = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -364,6 +378,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         if data.records is not None and len(rows) >= data.records:
             break
         rows.append([_cell(cells, i, column, data, place, clock) for i, column in read])
+        blank.append("DV" in at and "".join(cells[at["DV"] :][:1]) in ("", "."))
         numbers.append(number)
         widest = max(widest, len(cells))
     if not rows:
@@ -382,7 +397,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         notes.append("hours count from each individual's first record, as TIME is a clock time")
         out["(clock)"] = np.ones(len(rows))
     absent = tuple(n for i, column in read if i >= widest for n in column.names)
-    return Items(out, np.array(numbers), path.name, tuple(notes), absent)
+    return Items(out, np.array(numbers), path.name, tuple(notes), absent, np.array(blank))
 
 
 def _cell(
@@ -397,7 +412,7 @@ def _cell(
     if cell in (".", ""):
         return data.null
     if column.name in _DATES and not _is_number(cell):
-        return float(_day(cell, _DATES[column.name], place, column.name))
+        return float(_day(cell, _DATES[column.name], place, column.name, data.last20))
     if column.name == "TIME" and ":" in cell:
         parts = [_value(part) for part in cell.split(":")]
         if all(np.isfinite(parts)):
@@ -417,11 +432,12 @@ def _is_number(cell: str) -> bool:
     return bool(np.isfinite(_value(cell)))
 
 
-def _day(cell: str, order: str, place: str, name: str) -> int:
+def _day(cell: str, order: str, place: str, name: str, last20: int) -> int:
     parts = re.split(r"[/.\-]", cell)
     try:
         values = dict(zip(order, (int(p) for p in parts), strict=True))
-        year = values["y"] + (0 if values["y"] > 99 else 2000 if values["y"] < 50 else 1900)
+        year = values["y"]
+        year += 0 if year > 99 else 2000 if year <= last20 else 1900
         return date(year, values["m"], values["d"]).toordinal()
     except (ValueError, KeyError):
         raise DataError(

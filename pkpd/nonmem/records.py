@@ -261,6 +261,8 @@ def read_records(lines: Sequence[str], source: str) -> list[Problem]:
 
     for line in _joined(lines):
         text = line.text.lstrip()
+        if name != "PROBLEM" and text.upper().split()[:1] == ["INCLUDE"]:
+            text = f"${text}"  # NM-TRAN reads it without the sign, too
         if text.startswith("$"):
             close()
             word, _, rest = text[1:].partition(" ")

@@ -72,6 +72,7 @@ def slips_of(
     """
     return [
         *_absent(program, acting, items, given),
+        *_unmeasured(items, given, data),
         *_at_bounds(program),
         *_not_laplacian(program, steps, acting, data),
     ]
@@ -89,6 +90,20 @@ def _absent(program: Program, acting: Live, items: Items, given: DataRecord) -> 
             f"{items.source} has no column for {', '.join(names)}, which $INPUT names and the "
             f"model reads: the value is {given.null:g} in every record; look whether $INPUT names "
             "the columns in their order"
+        )
+
+
+def _unmeasured(items: Items, given: DataRecord, data: Dataset) -> Iterator[str]:
+    """Count the observations without a value, and name the first."""
+    rows = np.sort(data.observations.row)
+    if items.unmeasured is None or "DV" in items.absent:
+        return
+    rows = rows[items.unmeasured[rows]]
+    if rows.size:
+        yield (
+            f"{items.source}, line {items.numbers[rows[0]]}: {rows.size} "
+            f"observation{'s have' if rows.size > 1 else ' has'} no DV, which NM-TRAN reads as "
+            f"{given.null:g}; write MDV = 1 where nothing was measured"
         )
 
 

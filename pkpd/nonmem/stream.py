@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.acting import what_acts
 from pkpd.nonmem.advan import GENERAL, read_compartments
-from pkpd.nonmem.code import parse_code, replace_names
+from pkpd.nonmem.code import parse_code, replace_names, tokens
 from pkpd.nonmem.input_data import (
     Items,
     event_columns,
@@ -296,16 +297,16 @@ def _abbreviations(problem: Problem) -> dict[str, str]:
     """Read ``$ABBR REPLACE THETA(CL)=THETA(1)``; other options act on derivatives."""
     out: dict[str, str] = {}
     for record in problem.all("ABBREVIATED"):
-        words = record.text.split(maxsplit=1)
-        head = words[0].upper() if words else ""
-        if head.startswith("REPL"):
-            before, _, after = (words[1] if len(words) > 1 else "").partition("=")
-            before, after = before.replace(" ", "").upper(), after.replace(" ", "").upper()
-            if not before or not after or any(mark in after for mark in ",;"):
+        other, *pairs = re.split(r"\bREPL[A-Z]*\s", record.text.upper())
+        for pair in pairs:
+            before, _, after = (
+                part.strip().strip("'\"").replace(" ", "") for part in pair.partition("=")
+            )
+            if not before or not after or set(after) & set(",;=") or None in tokens(before):
                 record.refuse("this replacement is not read", allowed="REPLACE THETA(CL)=THETA(1)")
             out[before] = after
-        elif head.startswith(("COMRES", "COMSAV", "FUNCTION", "VECTOR")):
-            record.refuse(f"{head} is not read")
+        if found := re.match(r"\s*(COMRES|COMSAV|FUNCTION|VECTOR)", other):
+            record.refuse(f"{found.group(1)} is not read")
     return out
 
 

@@ -421,9 +421,8 @@ class StreamPredictor(OfPrograms):
         if same and not others:
             return
         constant = lambda value: dict.fromkeys(others, value)  # noqa: E731
-        one = self._outcome({**first, **constant(_POISONS[0])})
-        two = self._outcome({**second, **constant(_POISONS[1])})
-        if _equal(one, two):
+        poisoned = zip((first, second), _POISONS, strict=True)
+        if _equal(*(self._outcome({**begun, **constant(value)}) for begun, value in poisoned)):
             self._starts |= constant(0.0)
             return
         if not _equal(
@@ -447,6 +446,8 @@ class StreamPredictor(OfPrograms):
             self._refuse_carried(others)
         # NONMEM begins with what the individual before left; what no record sets is 0 everywhere
         begin = {_first(name): _POISONS[0] for name in others}
+        if _equal(found, self._outcome(first=begin)):
+            return
         after = self.values(self._probe(1) | begin, *others)
         left = [name for name, value in after.items() if np.any(value != _POISONS[0])]
         if not _equal(found, self._outcome(first={k: begin[k] for k in map(_first, left)})):

@@ -160,29 +160,47 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
             "objective may be higher than ours"
         )
     others: set[str] = set()  # runs by another method
+    foreign: set[Path] = set()  # runs of another stream or other data
     for path in listings:
         found = _read(read_listing, path, notes)
-        if found is not None and method and _by_another(found, method):
+        if found is None:
+            continue
+        strange = _of_another(stream, found)
+        if strange:
+            foreign |= {path.with_suffix("")} if found.problem is not None else set()
+            notes.append(f"{path.name} {strange}, so it was not compared")
+        elif method and _by_another(found, method):
             others.add(path.stem)
             notes.append(
                 f"{path.name} is by {found.method}, the stream asks for "
                 f"{step.words if step else method}, so it was not compared"
             )
-        elif found is not None:
+        else:
             every = _with_listing(stream, found, method, notes)
             compared += [replace(one, whose=_whose(path)) for one in every]
     for path in paths:
+        if path.with_suffix("") in foreign:
+            continue
         if path.suffix.lower() == ".ext" and method and path.stem not in others:
             given = _read(read_estimates, path, notes)
             if given is not None:
                 every = _at_final(stream, given[0], given[1], method, path.name, notes)
                 compared += [replace(one, whose=_whose(path.with_suffix(".lst"))) for one in every]
+    known = [p for p in _estimates(paths, stream.path) if p.with_suffix("") not in foreign]
     for path in paths:
-        if path.suffix.lower() not in (*_LISTINGS, ".ext"):
-            compared += _with_table(stream, path, (*paths, *_beside(stream.path)), notes)
+        if path.suffix.lower() in (*_LISTINGS, ".ext"):
+            continue
+        if known or not foreign:
+            compared += _with_table(stream, path, known, notes)
+        else:
+            notes.append(f"{path.name} is not compared: the estimates beside it are of another run")
     if not compared:
         compared.append(_alone(stream, method or "focei"))
-        notes.append("nothing of NONMEM's to compare with lies beside the stream")
+        notes.append(
+            "nothing of what NONMEM wrote was compared"
+            if paths
+            else "nothing of NONMEM's to compare with lies beside the stream"
+        )
     return Verification(tuple(compared), tuple(dict.fromkeys(notes)))
 
 
@@ -268,26 +286,11 @@ def _judged(
 def _with_listing(
     stream: ControlStream, found: Listing, method: str, notes: list[str]
 ) -> list[Compared]:
-    if found.problem is None:
-        notes.append(
-            f"{found.path.name} holds no copy of its stream, so what it is of is not known"
-        )
-        return []
-    own = _own_problem(stream)
-    other = "" if own is None else same_code(own, found.problem)
-    if other:
-        notes.append(
-            f"{found.path.name} is of another stream: its ${other} differs, so it was not compared"
-        )
-        return []
-    other = _other_data(stream, found)
-    if other:
-        notes.append(f"{found.path.name} is of other data ({other}), so it was not compared")
-        return []
     if not method:
         if found.last is not None:
             notes.append(f"{found.path.name}: {found.last:.3f} by {found.method}, not compared")
         return []
+    assert found.problem is not None
     try:
         program = _of_listing(stream.structure.program, found.problem)
     except (PkpdError, ValueError) as error:
@@ -339,8 +342,14 @@ def _with_listing(
     return out
 
 
-def _other_data(stream: ControlStream, found: Listing) -> str:
-    """Say in which number a listing's data differ; empty if in none."""
+def _of_another(stream: ControlStream, found: Listing) -> str:
+    """Say in which way a listing is of another stream or of other data; empty if it is not."""
+    if found.problem is None:
+        return "holds no copy of its stream, so what it is of is not known"
+    own = _own_problem(stream)
+    other = "" if own is None else same_code(own, found.problem)
+    if other:
+        return f"is of another stream: its ${other} differs"
     events, seen = stream.data.events, stream.data.observations
     mine = {
         "records": int(events.valid.sum()),
@@ -349,7 +358,7 @@ def _other_data(stream: ControlStream, found: Listing) -> str:
     }
     for word, count in found.counts.items():
         if count != mine[word]:
-            return f"{count} {word}, here {mine[word]}"
+            return f"is of other data ({count} {word}, here {mine[word]})"
     return ""
 
 
@@ -384,10 +393,27 @@ def _at_final(
     return [_judged(f"objective at the estimates of {name}", ours, objective, seconds, notes)]
 
 
+def _estimates(named: Sequence[Path], stream: Path) -> list[Path]:
+    """Files of estimates in the order in which a table takes them.
+
+    Those that are named and those of a named listing come before those beside the stream, and of
+    the same place the ones with all digits first.
+    """
+    digits = (".ext", *_LISTINGS)
+    out: list[Path] = []
+    for place in ([*named, *(p.with_suffix(".ext") for p in named)], _beside(stream)):
+        mine = [p for p in place if p.suffix.lower() in digits and p.is_file()]
+        out += sorted(mine, key=lambda p: digits.index(p.suffix.lower()))
+    return out
+
+
 def _with_table(
-    stream: ControlStream, path: Path, beside: Sequence[Path], notes: list[str]
+    stream: ControlStream, path: Path, known: Sequence[Path], notes: list[str]
 ) -> list[Compared]:
-    """Compare PRED and IPRED of a table with one row for each record, at estimates beside it."""
+    """Compare PRED and IPRED of a table with one row for each record, at estimates that are known.
+
+    Without any, at the starting values.
+    """
     table = _read(read_table, path, notes)
     wanted = [] if table is None else [n for n in ("PRED", "IPRED") if n in table]
     if table is None or not wanted:
@@ -399,9 +425,8 @@ def _with_table(
         )
         return []
     likelihood = bind(stream.model, stream.data)
-    values, digits = None, (".ext", *_LISTINGS)  # those with all digits first
-    known = [p for p in beside if p.suffix.lower() in digits]
-    for estimates in sorted(known, key=lambda p: digits.index(p.suffix.lower())):
+    values = None
+    for estimates in known:
         if estimates.suffix.lower() == ".ext":
             given = _read(read_estimates, estimates, notes)
             final = None if given is None else given[0]
@@ -429,14 +454,15 @@ def _with_table(
         if name == "PRED":
             mine = np.asarray(predictor(parameters))
         else:
-            known = predictor.values(parameters, "IPRED")
-            if "IPRED" not in known:
+            computed = predictor.values(parameters, "IPRED")
+            if "IPRED" not in computed:
                 continue
-            mine = known["IPRED"]
+            mine = computed["IPRED"]
         theirs = table[name].to_numpy()[events.row[seen.subject, seen.record]]
         scale = np.abs(theirs) + 1e-2 * np.max(np.abs(theirs))
         worst = float(np.max(np.abs(mine - theirs) / np.where(scale > 0, scale, 1.0)))
         words = f"largest relative difference {worst:.1e}"
+        words += ", at the starting values, as there are no estimates" if values is None else ""
         out.append(
             Compared(
                 f"{name} of {path.name}",

@@ -16,9 +16,10 @@ from pkpd.fitting.checks.replicates import spread
 from pkpd.fitting.checks.residuals import residuals
 from pkpd.fitting.checks.shrinkage import shrinkage
 from pkpd.fitting.draws import Draws, single_draw
+from pkpd.fitting.maximum.result import shrinkages
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
-from pkpd.fitting.model.priors import Prior
+from pkpd.fitting.model.priors import Prior, fixed
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, parameter
 
@@ -67,6 +68,32 @@ def test_shrinkage_of_occasions_counts_those_with_observations():
     # the third subject was never seen on the second occasion
     expected = np.std([0.2, -0.3, 0.1, 0.3, -0.2], ddof=1)
     assert shrunk.sd["a occasion"] == pytest.approx(1 - expected / 0.4)
+
+
+def test_shrinkage_counts_subjects_with_observations():
+    """A mode of 0 that no data made is no shrinkage: 61 % for 41 %, four of eight."""
+    y = np.array([[1.0], [np.nan]]).repeat(4, axis=0).repeat(2, axis=1)
+    dataset = data([0.0, 1.0], y, EVID=[0] * 8 + [2] * 8)
+    model = PopulationModel(LEVEL, [parameter("a", 1.0, iiv=0.5, scale="identity")], additive(0.5))
+    likelihood = bind(model, dataset)
+    random = np.array([0.3, -0.3, 0.2, -0.2, *[0.0] * 4])[:, None]
+    draws = single_draw(likelihood, {}, random)
+    expected = 1 - np.std(random[:4], ddof=1) / 0.5
+    assert shrinkage(draws, residuals(draws)).sd["a"] == pytest.approx(expected)
+    values = start_values(model)
+    assert shrinkages(likelihood, values, random)[0]["a"] == pytest.approx(expected)
+
+
+def test_shrinkage_of_residuals_is_of_the_deviation_of_students_t():
+    """Its standard deviation is its scale times the root of nu / (nu - 2)."""
+    likelihood = bind(decay_model(additive(0.5, nu=fixed(4.0))), decay_data(n=4))
+    draws = single_draw(likelihood, {}, np.zeros((4, 2)))
+    found = residuals(draws)
+    values = start_values(likelihood.model)
+    one = shrinkages(likelihood, values, np.zeros((4, 2)))[1]["DV"]
+    left = likelihood.dataset.observations.value - found.ipred
+    assert one == pytest.approx(1 - np.std(left, ddof=1) / (0.5 * np.sqrt(2)))
+    assert one == pytest.approx(shrinkage(draws, found).residual["DV"])
 
 
 def test_parameter_table(decay):

@@ -131,6 +131,11 @@ def test_refusals(gaussian):
     other = leave_one_out(draws, by="observation", n_draws=60)
     with pytest.raises(PkpdError, match="other data"):
         compare_models({"one": one, "other": other})
+    y, model = gaussian[0].copy(), draws.likelihood.model
+    y[0, 0] += 1.0  # the same subjects, another measurement
+    again = Draws(bind(model, data(np.arange(T, dtype=float), y)), draws.population, draws.random)
+    with pytest.raises(PkpdError, match="other data"):
+        compare_models({"one": one, "other": leave_one_out(again, n_draws=60)})
 
 
 @pytest.mark.parametrize("option", ["n_draws", "points", "most_points"])

@@ -16,6 +16,8 @@ from scipy.stats import t as student
 import pkpd
 from pkpd.data.dataset import BELOW
 from pkpd.errors import PkpdError
+from pkpd.fitting.checks.residuals import residuals
+from pkpd.fitting.draws import single_draw
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
@@ -308,6 +310,9 @@ def test_scale_of_the_subject_without_processes():
     scale = 0.2 * predicted * np.exp(random[likelihood.dataset.observations.subject, 2])
     expected = norm(predicted, scale).logpdf(seen.value)
     np.testing.assert_allclose(each, expected, atol=1e-9)
+    # its residuals are in units of the same scale
+    found = residuals(single_draw(likelihood, {}, random)).iwres
+    np.testing.assert_allclose(found, (seen.value - predicted) / scale, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_synonyms_and_dropped_items():
         (lambda f: items(f, "d.csv IGNORE=@ IGNORE=(TIME.EQ.0.0)"), "versions of NONMEM differ"),
         (lambda f: items(f, "d.csv (F4.0)"), "FORTRAN format"),
         (lambda f: items(f, "d.csv TRANSLATE=(TIME/24)"), "TRANSLATE is not read"),
+        (lambda f: items(f, "d.csv LAST20=2050"), "LAST20=2050; allowed: a year of two digits"),
         (lambda f: items(f, "d.csv IGNORE=@ IGNORE=(X.EQ.1)"), "names no data item"),
         (lambda f: items(f, "d.csv IGNORE=(AMT.EQ.1) ACCEPT=(DV.EQ.2)"), "together"),
         (lambda f: read_input(record("INPUT", "ID TIME TIME")), "TIME is there twice"),
@@ -108,6 +109,18 @@ def test_clock_times_count_from_the_first_record(tmp_path):
     np.testing.assert_allclose(columns["TIME"], [0, 11.75, 0, 2])
 
 
+@pytest.mark.parametrize(
+    ("options", "years", "days"),
+    [("", ("50", "51"), -36160), ("", ("49", "50"), 365), ("LAST20=49", ("49", "50"), -36160)],
+)
+def test_years_of_two_digits_are_of_the_century_that_last20_says(tmp_path, options, years, days):
+    """By default 00 to 50 are 2000 to 2050 and 51 to 99 are 1951 to 1999 (NONMEM Help, DATE)."""
+    rows = "".join(f"1,1/1/{year},0:00,.,{k}\n" for k, year in enumerate(years))
+    found = items(tmp_path, f"d.csv {options}", "ID DATE=DROP TIME AMT DV", rows)
+    columns = event_columns(found, np.zeros(2, int))
+    assert columns["TIME"][1] == 24 * days
+
+
 def test_problems_are_chosen_by_number():
     problems = read_records(["$PROB one", "$THETA 1", "$PROBLEM two", "$THE 2"], "run.mod")
     with pytest.raises(PkpdError, match="none with data and estimation; allowed: 1 one; 2 two"):
@@ -118,3 +131,8 @@ def test_problems_are_chosen_by_number():
     assert choose_problem(problems, 2, "run.mod").records[0].text == "2"
     with pytest.raises(PkpdError, match=r"line 2: \$FOO is no record"):
         read_records(["$PROB x", "$FOO 1"], "run.mod")
+
+
+def test_include_is_a_record_with_and_without_its_sign():
+    lines = ["$PROB x", "include patients", "$PK", "CL = 1", "  INCLUDE pk.txt"]
+    assert [r.name for r in read_records(lines, "run.mod")[0].records] == ["PK", "INCLUDE"]

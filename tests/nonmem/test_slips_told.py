@@ -106,3 +106,14 @@ def test_a_likelihood_without_laplacian_is_told(tmp_path, code, option, what):
 def test_a_likelihood_that_no_record_asks_for_is_not_told(tmp_path, limit, count):
     code = f"LOW = {limit}\nF_FLAG = 0\nIF (DV.LT.LOW) F_FLAG = 1\nY = F*(1+EPS(1))"
     assert len(told(tmp_path, ADVAN1.replace("Y = F*(1+EPS(1))", code))[1]) == count
+
+
+def test_observations_without_a_value_are_told(tmp_path):
+    """NM-TRAN reads an empty DV as 0, which a fit would take for a measurement."""
+    some = DATA.replace("3.2,80,3", ".,80,3").replace("1.4,80", ",80")
+    stream, found = told(tmp_path, ADVAN1, some)
+    assert found == [
+        "d.csv, line 4: 2 observations have no DV, which NM-TRAN reads as 0; write MDV = 1 where "
+        "nothing was measured."
+    ]
+    assert stream.data.observations.value[1] == 0

@@ -497,3 +497,23 @@ def test_left_out_records_are_told(tmp_path):
     assert "left out: $COVARIANCE (standard errors are not part of the model)" in notes
     assert "left out: $TABLE (output)" in notes
     assert ENDING in ADVAN1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "$ABBR REPLACE THETA(CL)=THETA(1)\n$ABBR REPLACE ETA(CL)=ETA(1)",
+        "$ABBR REPLACE THETA(CL)=THETA(1) REPLACE ETA(CL) = ETA(1)",
+        """$ABBREVIATED REPL "THETA(CL)"="THETA(1)"\nREPLACE 'ETA(CL)' = 'ETA(1)'""",
+    ],
+)
+def test_replacements_are_read_in_their_spellings(tmp_path, said):
+    named = ADVAN1.replace("THETA(1)", "THETA(CL)").replace("ETA(1))", "ETA(CL))")
+    found, plain = (written(tmp_path, text) for text in (f"{named}{said}\n", ADVAN1))
+    assert found.structure.program.pk.statements == plain.structure.program.pk.statements
+
+
+@pytest.mark.parametrize("said", ["THETA(CL#)=THETA(1)", "ETA(CL)=ETA(1,2)", "ETA(CL)=", "X=Y=Z"])
+def test_a_replacement_that_is_not_understood_is_refused(tmp_path, said):
+    with pytest.raises(PkpdError, match=r"\$ABBREVIATED: this replacement is not read"):
+        written(tmp_path, f"{ADVAN1}$ABBR REPLACE {said}\n")

@@ -59,6 +59,7 @@ NM-TRAN MESSAGES
 
 1
 """
+TABLE = "TABLE NO.  1\n ID TIME PRED\n" + "1 0 3.75\n" * 5 + "2 0 3.75\n" * 4
 AT_START, AT_END = (4.0, 0.5, 0.2), (3.75, 0.25, 2.5)
 
 
@@ -165,9 +166,42 @@ def test_listings_of_other_streams_and_data_are_not_compared(tmp_path):
     found = with_listing(tmp_path, stream=other).verify()
     assert not found.verified
     assert "its $PRED differs" in str(found)
-    found = with_listing(tmp_path, observations=8).verify()
+    stream = with_listing(tmp_path, observations=8)
+    found = stream.verify()
     assert "of other data (8 observations, here 7)" in str(found)
+    assert "nothing of what NONMEM wrote was compared" in str(found)
     assert "NOT verified" in str(found)
+    # neither are the estimates and the table of that run
+    written_estimates(tmp_path / "run1.ext", 3.0)
+    (tmp_path / "sdtab1").write_text(TABLE)
+    found = stream.verify()
+    assert [one.what for one in found.compared] == ["objective (focei) at the starting values"]
+    assert "sdtab1 is not compared: the estimates beside it are of another run" in str(found)
+    assert "nothing of NONMEM's" in str(stream.verify([]))
+
+
+def written_estimates(path, theta):
+    names = "ITERATION THETA1 SIGMA(1,1) OMEGA(1,1) OBJ"
+    path.write_text(f"TABLE NO. 1\n {names}\n -1000000000 {theta} 2.5 0.25 77\n")
+
+
+def test_estimates_that_are_named_come_before_those_beside_the_stream(tmp_path):
+    stream, other = with_listing(tmp_path), tmp_path / "results"
+    other.mkdir()
+    (tmp_path / "run1.lst").rename(other / "run1.lst")
+    written_estimates(tmp_path / "run1.ext", 9.0)
+    (other / "sdtab1").write_text(TABLE)
+    named = [other / "run1.lst", other / "sdtab1"]
+    assert stream.verify(named).verified
+    # a listing has three digits, its file of iterations all
+    written_estimates(other / "run1.ext", 3.0)
+    assert stream.verify(named).compared[-1].ours == pytest.approx(3.0)
+
+
+def test_a_table_without_estimates_is_compared_at_the_starting_values(tmp_path):
+    stream = written(tmp_path, STREAM)
+    (tmp_path / "sdtab1").write_text(TABLE)
+    assert "at the starting values, as there are no estimates" in str(stream.verify())
 
 
 def test_the_starting_values_are_those_of_the_listing(tmp_path):
@@ -201,22 +235,20 @@ def test_files_of_estimates_and_tables(tmp_path):
     (tmp_path / "run1.ext").write_text("TABLE NO. 1\n" + "\n".join(rows) + "\n")
     estimates, objective = read_estimates(tmp_path / "run1.ext")
     assert (estimates.theta[0], objective) == (3.75, pytest.approx(exact(AT_END)))
-    table = "TABLE NO.  1\n ID TIME PRED\n" + "1 0 3.75\n" * 5 + "2 0 3.75\n" * 4
-    (tmp_path / "sdtab1").write_text(table)
+    (tmp_path / "sdtab1").write_text(TABLE)
     assert list(read_table(tmp_path / "sdtab1")["PRED"]) == [3.75] * 9
     found = stream.verify()
     assert found.verified
     assert [one.what.split(" ")[0] for one in found.compared] == ["objective", "PRED"]
-    (tmp_path / "sdtab1").write_text(table.replace("3.75", "3.60"))
+    (tmp_path / "sdtab1").write_text(TABLE.replace("3.75", "3.60"))
     assert not stream.verify().verified
 
 
 def test_a_table_is_of_the_estimates_of_any_listing_beside_it(tmp_path):
-    table = "TABLE NO.  1\n ID TIME PRED\n" + "1 0 3.75\n" * 5 + "2 0 3.75\n" * 4
     stream, other = with_listing(tmp_path), tmp_path / "results"
     other.mkdir()
-    (other / "sdtab1").write_text(table)
-    (tmp_path / "sdtab1").write_text(table)
+    (other / "sdtab1").write_text(TABLE)
+    (tmp_path / "sdtab1").write_text(TABLE)
     (tmp_path / "run1.lst").rename(tmp_path / "run1.res")
     assert stream.verify().compared[-1].agrees
     (tmp_path / "run1.res").rename(other / "run1.lst")

@@ -32,6 +32,7 @@ from pkpd.arguments import MAPPING, check_arguments, from_to
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.draws import Draws, Fitted
+from pkpd.fitting.maximum.description import data_digest
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.solve.population.status import PENALTY
 
@@ -67,6 +68,8 @@ class LeaveOneOut:
         draws, of the subject where it is largest; 0 for observations.
     elpd_data
         What ArviZ made of it, for its own functions.
+    data
+        Digest of the data; empty where they are not known.
     """
 
     elpd: float
@@ -78,6 +81,7 @@ class LeaveOneOut:
     unit: str
     integration_error: float
     elpd_data: Any
+    data: str = ""
 
     def __repr__(self) -> str:
         """Tell the estimate."""
@@ -178,11 +182,11 @@ def leave_one_out(
             f"{data.subjects[b]} at {t:g} h, {data.lines[i]}"
             for b, t, i in zip(seen.subject, seen.time, seen.line, strict=True)
         )
-    return smoothed(densities, labels, by, error)
+    return smoothed(densities, labels, by, error, data_digest(data))
 
 
 def smoothed(
-    densities: np.ndarray, labels: tuple[str, ...], unit: str, error: float = 0.0
+    densities: np.ndarray, labels: tuple[str, ...], unit: str, error: float = 0.0, data: str = ""
 ) -> LeaveOneOut:
     """Pareto-smoothed leave-one-out from log densities ``[D, B]`` of units at draws."""
     import arviz as az
@@ -209,6 +213,7 @@ def smoothed(
         unit,
         error,
         found,
+        data,
     )
 
 
@@ -378,7 +383,8 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
     }
     names = list(results)
     for name in names[1:]:
-        if results[name].labels != results[names[0]].labels:
+        one, other = results[name], results[names[0]]
+        if one.labels != other.labels or one.data != other.data:
             raise PkpdError(
                 where=f"compare_models, {name!r}",
                 what=f"was fitted to other data than {names[0]!r}",

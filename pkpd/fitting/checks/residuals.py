@@ -106,9 +106,13 @@ def residuals(fit: Fitted) -> Residuals:
         random = u @ lower.T
     predict = jax.jit(likelihood.predictions)
     none = np.zeros_like(u)
-    pred, ipred = (np.asarray(predict(fixed, at @ lower.T)) for at in (none, u))
+    effects = none @ lower.T, u @ lower.T
+    pred, ipred = (np.asarray(predict(fixed, at)) for at in effects)
     measured = likelihood.dataset.observations.censored == NOT_CENSORED
-    sd = [_residual_sd(likelihood, values, fixed, f) for f in (pred, ipred)]
+    sd = [
+        likelihood.residual_deviation(values, at, f)
+        for at, f in zip(effects, (pred, ipred), strict=True)
+    ]
     logarithmic = np.zeros(len(measured), bool)
     for _, error, mine in likelihood._lines:
         logarithmic[mine] = error.logarithmic
@@ -156,18 +160,6 @@ def _standardised(random: np.ndarray, lower: np.ndarray) -> np.ndarray:
         return random
     safe = lower + np.diag(np.where(np.diag(lower) > 0, 0.0, 1.0))
     return np.linalg.solve(safe, random.T).T
-
-
-def _residual_sd(
-    likelihood: PopulationLikelihood, values: dict[str, float], fixed: np.ndarray, f: np.ndarray
-) -> np.ndarray:
-    """Return the standard deviation of the residual: of Student's t where it has one."""
-    scale: Any = likelihood.residual_sd
-    sd = np.array(scale(fixed, f))
-    for line, error, mine in likelihood._lines:
-        if error.nu is not None and values[f"nu_{line}"] > 2:
-            sd[mine] *= np.sqrt(values[f"nu_{line}"] / (values[f"nu_{line}"] - 2))
-    return sd
 
 
 def _on_scale(logarithmic: np.ndarray, value: np.ndarray) -> np.ndarray:

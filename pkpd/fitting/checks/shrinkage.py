@@ -75,13 +75,14 @@ def shrinkage(draws: Draws, found: Residuals) -> Shrinkage:
             ratio = float(np.var(estimates, ddof=1)) / omega**2
             sd[name], variance[name] = 1 - np.sqrt(ratio), 1 - ratio
 
+    seen = likelihood.dataset.observations
+    # a subject or an occasion without observations has an estimate of zero, which says nothing
+    told = np.unique(seen.subject)
     for i, name in enumerate(model.varying):
-        add(name, eta[:, i], values[f"omega_{name}"])
+        add(name, eta[told, i], values[f"omega_{name}"])
     if effects.n_occasions:
-        seen = likelihood.dataset.observations
         occasion = likelihood.dataset.occasion
         assert occasion is not None
-        # an occasion without observations has an estimate of zero, which says nothing
         pairs = np.unique(
             np.stack([seen.subject, occasion[seen.subject, seen.record]], axis=1), axis=0
         ).astype(int)

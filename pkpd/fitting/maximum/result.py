@@ -393,14 +393,15 @@ def shrinkages(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Shrinkage of random effects by parameter and of residuals by line.
 
-    Standard deviations about zero are not used, as the means of modes need not vanish; effects of
-    occasions count where a subject has observations on that occasion.
+    Standard deviations about zero are not used, as the means of modes need not vanish; effects
+    count where a subject has observations, those of occasions where it has some on that occasion.
     """
     effects, model, seen = likelihood.random_effects, likelihood.model, likelihood.dataset
     eta, kappa = effects.split(random)
     by_effect = {}
+    told = np.unique(seen.observations.subject)
     for i, name in enumerate(model.varying):
-        by_effect[name] = _shrunk(eta[:, i], estimates[f"omega_{name}"])
+        by_effect[name] = _shrunk(eta[told, i], estimates[f"omega_{name}"])
     if effects.n_occasions and seen.occasion is not None:
         observations = seen.observations
         visited = np.zeros(kappa.shape[:2], bool)
@@ -414,7 +415,7 @@ def shrinkages(
     assert {f"omega_{name}" for name in by_effect} <= set(deviations(model))
     fixed = likelihood.fixed(estimates)
     predicted = np.asarray(likelihood.predictions(fixed, jnp.asarray(random)))
-    scale = np.asarray(likelihood.residual_sd(np.asarray(fixed), predicted))
+    scale = likelihood.residual_deviation(estimates, random, predicted)
     by_line = {}
     for name, error, mine in likelihood._lines:
         rows = mine[seen.observations.censored[mine] == 0]

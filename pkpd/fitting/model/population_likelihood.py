@@ -165,6 +165,19 @@ class PopulationLikelihood:
             parts.append((mine, error.sd(predictions[mine], coefficients, xp)))
         return self._placed(parts, xp)
 
+    def residual_deviation(
+        self, values: Mapping[str, float], random: np.ndarray, predictions: np.ndarray
+    ) -> np.ndarray:
+        """Return the standard deviation of every residual, ``[M]``, of Student's t too.
+
+        ``random [B, R]`` are the random effects of the predictions.
+        """
+        sd = np.array(self.residual_sd(np.asarray(self.fixed(values)), predictions))
+        for line, error, mine in self._lines:
+            if error.nu is not None and values[f"nu_{line}"] > 2:
+                sd[mine] *= np.sqrt(values[f"nu_{line}"] / (values[f"nu_{line}"] - 2))
+        return sd
+
     def _placed(self, parts: Sequence[tuple[np.ndarray, Any]], xp: Any) -> Any:
         """Put what is known of the observations of each line in their places, ``[M]``."""
         out = xp.zeros(len(self.dataset.observations))

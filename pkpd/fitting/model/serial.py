@@ -164,6 +164,18 @@ class SerialLikelihood(PopulationLikelihood):
             parts.append((mine, xp.sqrt(total)))
         return self._placed(parts, xp)
 
+    def residual_deviation(
+        self, values: Mapping[str, float], random: np.ndarray, predictions: np.ndarray
+    ) -> np.ndarray:
+        """Return the standard deviation of every residual with its subject's own scale, ``[M]``."""
+        sd = super().residual_deviation(values, random, predictions)
+        everything = self.individuals.all(values, jnp.asarray(random))
+        for _, error, mine in self._lines:
+            if error.scale is not None:
+                own = np.asarray(self._by_subject(error.scale, everything))
+                sd[mine] *= own[self.dataset.observations.subject[mine]]
+        return sd
+
     def residual_correlation(self, values: Mapping[str, float], mine: np.ndarray) -> np.ndarray:
         """Correlation of the residuals of some observations of one subject, ``[k, k]``.
 
