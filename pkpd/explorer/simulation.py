@@ -34,8 +34,8 @@ from pkpd.comparison.lanes import CohortLook, shares_by_morning, split_threshold
 from pkpd.comparison.marrow_choice import choose_marrow
 from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Ready
+from pkpd.comparison.ready_trials import ready_trials
 from pkpd.comparison.results import EndpointRow, PairRow, TrialResult
-from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import Scenario
 from pkpd.course.course import Course
 from pkpd.course.joined import joined, of_draws
