@@ -15,8 +15,9 @@ from starlette.testclient import TestClient
 
 from pkpd.cards.files import card_folder
 from pkpd.cli import app as command
+from pkpd.explorer.answers import MOST_BYTES
 from pkpd.explorer.desk import MOST_LEFT, MOST_WAITING, Busy, Desk, TooLong
-from pkpd.explorer.server import GOES_ON, MOST_BYTES, STALE, Explorer
+from pkpd.explorer.server import GOES_ON, STALE, Explorer
 
 HERE = "http://127.0.0.1:8765"
 
@@ -119,18 +120,33 @@ def test_a_page_may_have_a_sketch_first(client, explorer, document):
 
 
 def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
+    forget()
     explorer = Explorer(folder, data, warm=True)
     explorer.desk.patience_s = 600.0
     with TestClient(explorer.app(), base_url=HERE) as client:
         usual = client.get("/api/start").json()["choices"]["usual"]
         document = {"data": data, **usual, "tab": "a", "turn": 1}  # in the order of a page
-        assert client.post("/api/simulate", json=document).is_success
-    assert explorer.desk.simulated == 1
+        sketch = client.post("/api/simulate", json={**document, "sketch": True}).json()
+        assert sketch["sketch"] == "Curves of 5 of 21 draws; figures and words follow."
+        assert "sketch" not in client.post("/api/simulate", json=document).json()
+    assert explorer.desk.simulated == SKETCH_AND_WHOLE
     explorer.desk.finished()
 
 
+SKETCH_AND_WHOLE = 2
+
+
+def forget():
+    """Forget what was simulated, as a command does that starts."""
+    from pkpd.explorer import simulation
+
+    simulation._LOOKS.clear()
+    simulation._COURSES.clear()
+
+
 def page_of(folder, data):
-    """What a page that opens is answered, and how many states were simulated for it."""
+    """What a page that opens is answered, and how many answers were worked out for it."""
+    forget()
     explorer = Explorer(folder, data, warm=True)
     explorer.desk.patience_s = 600.0
     with TestClient(explorer.app(), base_url=HERE) as client:
@@ -144,17 +160,18 @@ def page_of(folder, data):
     return start, answer, explorer.desk.simulated
 
 
-def test_a_page_that_opens_again_does_not_wait_for_the_model(folder, data, cache):
+def test_a_page_that_opens_again_does_not_wait_for_the_model(folder, data, cache, monkeypatch):
     data["horizon_days"] = 60.0
     start, answer, simulated = page_of(folder, data)
-    assert simulated == 1
+    assert simulated == SKETCH_AND_WHOLE
     assert [s["id"] for s in answer["schedules"]] == ["low", "high"]
     assert len(list(cache.iterdir())) == 2
     assert page_of(folder, data) == (start, answer, 0)
     # another file of the folder can be named, and other amounts are other answers
     (folder / "mine.toml").write_text("title = 'new'")
-    assert page_of(folder, data)[2] == 1
+    assert page_of(folder, data)[2] == SKETCH_AND_WHOLE
     data["dose"]["clofarabine"]["amount"] = "25 mg/m^2"
+    monkeypatch.setattr("pkpd.explorer.choices.choices", None)  # those of the first start
     assert page_of(folder, data)[1] != answer
 
 
@@ -162,14 +179,14 @@ def test_nothing_is_kept_of_a_file_that_names_others(folder, data, cache):
     shipped = card_folder("populations") / "rr_aml.toml"
     (folder / "mine.toml").write_text(shipped.read_text().replace("rr_aml", "mine"))
     data["population"] = "mine.toml"
-    assert page_of(folder, data)[2] == 1
+    assert page_of(folder, data)[2] == SKETCH_AND_WHOLE
     assert not cache.exists()
 
 
 def test_the_order_of_a_file_is_part_of_what_is_asked(folder, data, cache):
     page_of(folder, data)
     turned = dict(reversed(data.items()))
-    assert page_of(folder, turned)[2] == 1
+    assert page_of(folder, turned)[2] == SKETCH_AND_WHOLE
 
 
 def test_a_server_that_can_keep_nothing_answers(folder, data, monkeypatch):
@@ -177,7 +194,7 @@ def test_a_server_that_can_keep_nothing_answers(folder, data, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr("pkpd.explorer.server.FirstAnswers", refused)
-    assert page_of(folder, data)[2] == 1
+    assert page_of(folder, data)[2] == SKETCH_AND_WHOLE
 
 
 def test_what_is_wrong_is_not_kept(folder, data, cache):
