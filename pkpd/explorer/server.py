@@ -8,10 +8,12 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -143,7 +145,7 @@ class Explorer:
         while True:
             try:
                 return await self._answer(document, "", 0, sketch)
-            except TooLong:
+            except (TooLong, Superseded):
                 log.info("the first picture takes long")
                 await asyncio.sleep(1.0)
 
@@ -215,11 +217,19 @@ class Explorer:
         try:
             answer = await self._answer(document, page, number, sketch)
             self._shown.set()
-            return as_json(answer)
+            response = as_json(answer)
+            if answer.startswith(_SKETCH):
+                response.background = BackgroundTask(self._go_on, document, page, number)
+            return response
         except Superseded:
             return Response(status_code=STALE)
         except TooLong:
             return as_json(encoded({"errors": [{"text": self._too_long()}]}), GOES_ON)
+
+    async def _go_on(self, document: dict[str, Any], page: str, number: int) -> None:
+        """Begin the whole while the page draws the sketch; what fails is told when it asks."""
+        with suppress(Exception):
+            await self._answer(document, page, number)
 
     async def design(self, request: Request) -> Response:
         """Tell the next dose of a trial of the schedules, and what to expect of its design."""
@@ -291,16 +301,18 @@ class Explorer:
         self, document: dict[str, Any], page: str, number: int, sketch: bool = False
     ) -> bytes:
         """Answer for a state, in its turn; by a sketch, if asked to and the whole is not there."""
-        key = self._key(document)
-        if not sketch or self.desk.has(key):
-            return await self.desk.answer(key, page, number, lambda: self._content(document))
+        key, desk = self._key(document), self.desk
+        first = f"{key} sketch"
 
-        def work() -> bytes:
-            return self._content(document, sketch=True)
+        def work(sketch: bool = False) -> bytes:
+            wanted = partial(desk.wants, page, number)
+            return self._content(document, sketch=sketch, wanted=wanted)
 
-        answer = await self.desk.answer(f"{key} sketch", page, number, work)
+        if not sketch or desk.has(key) or (desk.has_begun(key) and not desk.has(first)):
+            return await desk.answer(key, page, number, work)
+        answer = await desk.answer(first, page, number, lambda: work(sketch=True))
         if not answer.startswith(_SKETCH):
-            self.desk.put(key, answer)
+            desk.put(key, answer)
         return answer
 
     def _key(self, document: Mapping[str, Any]) -> str:
@@ -334,14 +346,20 @@ class Explorer:
         begins = encoded({"data": self.data, "first": first_schedules(self.data)})
         return b'{"choices":' + offered + b"," + begins[1:]
 
-    def _content(self, document: dict[str, Any], *, sketch: bool = False) -> bytes:
+    def _content(
+        self,
+        document: dict[str, Any],
+        *,
+        sketch: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> bytes:
         from pkpd.explorer.simulation import explore
         from pkpd.explorer.state import BadStateError, read_state
         from pkpd.explorer.words import page_content, sketch_content
 
         try:
             state = read_state(document, self.folder, self.fits)
-            found = explore(state, sketch=sketch)
+            found = explore(state, sketch=sketch, wanted=wanted)
             whole = found.draws == state.draws
             return encoded(page_content(found) if whole else sketch_content(found))
         except PkpdError as error:

@@ -108,6 +108,7 @@ def test_a_page_may_have_a_sketch_first(client, explorer, document):
     first = answer(turn=1, sketch=True)
     assert first["sketch"] == "Curves of 5 of 15 draws; figures and words follow."
     whole = answer(turn=1)
+    assert explorer.desk.simulated == SKETCH_AND_WHOLE  # the whole went on behind the sketch
     assert first.keys() - {"sketch"} < whole.keys()
     assert first["schedules"][0]["counts"] != whole["schedules"][0]["counts"]
     assert answer(turn=2, sketch=True) == whole  # it is there
@@ -119,10 +120,45 @@ def test_a_page_may_have_a_sketch_first(client, explorer, document):
     assert explorer.desk.simulated == simulated
 
 
-def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
+def test_a_whole_that_a_page_wants_no_more_is_given_up(explorer, document, monkeypatch):
+    """It goes on behind a sketch, and ends before its next portion when the page has moved on."""
+    from pkpd.ensemble.learned import LearnedTreated
+
+    forget()
+    simulated, course = [], LearnedTreated.course
+
+    def moved_on(treated, draws):
+        simulated.extend(draws)
+        if len(simulated) > of_sketch:
+            explorer.desk._note("a", 2)
+        return course(treated, draws)
+
+    of_sketch, of_all = 2 * 5, 2 * 15
+    with TestClient(explorer.app(), base_url=HERE) as client:
+        document = {**document, "draws": 15, "tab": "a", "turn": 1}
+        monkeypatch.setattr(LearnedTreated, "course", moved_on)
+        assert "sketch" in client.post("/api/simulate", json={**document, "sketch": True}).json()
+        assert client.post("/api/simulate", json=document).status_code == STALE
+        assert of_sketch < len(simulated) < of_all
+        monkeypatch.undo()
+        assert client.post("/api/simulate", json={**document, "turn": 3}).is_success
+
+
+def test_the_first_picture_is_under_way_before_a_page_asks(folder, data, monkeypatch):
     forget()
     explorer = Explorer(folder, data, warm=True)
     explorer.desk.patience_s = 600.0
+    content, sketched = explorer._content, threading.Event()
+
+    def work(document, *, sketch=False, **more):
+        assert sketch or sketched.wait(60)
+        return content(document, sketch=sketch, **more)
+
+    async def go_on(*_):
+        sketched.set()
+
+    monkeypatch.setattr(explorer, "_content", work)
+    monkeypatch.setattr(explorer, "_go_on", go_on)
     with TestClient(explorer.app(), base_url=HERE) as client:
         usual = client.get("/api/start").json()["choices"]["usual"]
         document = {"data": data, **usual, "tab": "a", "turn": 1}  # in the order of a page
@@ -404,7 +440,7 @@ def test_older_wishes_of_a_page_are_dropped(explorer, document, monkeypatch):
 
     done = threading.Event()
 
-    def simulated(document):
+    def simulated(document, **_):
         assert done.wait(600)
         return b"{}"
 
@@ -531,7 +567,7 @@ def test_what_takes_long_is_left_to_go_on_and_others_are_answered():
 def test_a_page_is_told_that_its_simulation_goes_on(client, explorer, document, monkeypatch):
     may_end = threading.Event()
     explorer.desk.patience_s = 0.05
-    monkeypatch.setattr(explorer, "_content", lambda document: may_end.wait(600) and b"{}")
+    monkeypatch.setattr(explorer, "_content", lambda *_, **__: may_end.wait(600) and b"{}")
     asked = {**document, "tab": "a", "turn": 1}
     response = client.post("/api/simulate", json=asked)
     assert response.status_code == GOES_ON
