@@ -126,12 +126,13 @@ class Distribution:
 
 
 def _beta_shapes(median: float, concentration: float) -> tuple[float, float]:
-    from scipy.optimize import brentq
     from scipy.special import betaincinv
 
-    def gap(share: float) -> float:
+    low, high = 1e-3, 1 - 1e-3
+    while low < (share := 0.5 * (low + high)) < high:  # scipy.optimize takes long to import
         a = share * concentration
-        return float(betaincinv(a, concentration - a, 0.5)) - median
-
-    share = float(brentq(gap, 1e-3, 1 - 1e-3, xtol=1e-12))  # type: ignore[arg-type]
+        if betaincinv(a, concentration - a, 0.5) < median:
+            low = share
+        else:
+            high = share
     return share * concentration, (1 - share) * concentration

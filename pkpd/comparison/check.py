@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pkpd.cards.tables import read_toml
 from pkpd.comparison.marrow_choice import choose_marrow
-from pkpd.comparison.run import ready_trials
+from pkpd.comparison.ready_trials import ready_trials
 from pkpd.comparison.scenario import check_file, load_scenario
 from pkpd.errors import PkpdError
 

@@ -206,7 +206,9 @@ class CohortLook:
             recovery = recovery_of_cycle(on_visits[line, lowest], days.falls_until - start)
             back = recovery_days(recovery)[0]
             values["recovery_day_on_visits", line, f">= {lowest:g}"] = back
-        values |= self._at_rule(course, days, defined)
+        at = split_thresholds(rule, lines)
+        own = {line: count for line, count in at.items() if count not in THRESHOLDS.get(line, ())}
+        values |= self._back(course, days, defined, own)
         alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
         if "platelets" in lines:
             transfusions = (course.transfused & alive).sum(axis=1)
@@ -224,7 +226,6 @@ class CohortLook:
         if rule.can_be_simulated and not self.brief:
             values |= self._rule_otherwise(course, rule, days, on_visits)
         values |= delivery(course, self.plan)
-        at = split_thresholds(rule, lines)
         state = split(course, at, untransfused_days=defined.untransfused_days)
         for day in split_days(course.days):
             for s, name in enumerate(state.states):
@@ -234,6 +235,14 @@ class CohortLook:
         return LaneEndpoints(
             values, recovered_on, dlt, reasons, others.astype(np.float32), state.state, state.states
         )
+
+    def curves(self, course: Course) -> LaneEndpoints:
+        """Recovery to the counts of the main rule, and what lanes are on mornings, alone."""
+        defined = recovery_definition(self.rules[0])
+        at = split_thresholds(self.rules[0], reported(course.mornings))
+        back = self._back(course, clock_days(course, self._clock), defined, at)
+        found = split(course, at, untransfused_days=defined.untransfused_days)
+        return LaneEndpoints(back, {}, {}, {}, np.empty(0, np.float32), found.state, found.states)
 
     def verdict(self, course: Course) -> Floats | None:
         """Verdict of the main rule alone: 1, 0, NaN; as ``dlt`` of all endpoints has it."""
@@ -300,14 +309,16 @@ class CohortLook:
         falls_until = days.falls_until - days.start
         return seen, recovery_of_cycle(seen, falls_until), recovery_of_cycle(lasts, falls_until)
 
-    def _at_rule(
-        self, course: Course, days: ClockDays, defined: RecoveryDefinition
+    def _back(
+        self,
+        course: Course,
+        days: ClockDays,
+        defined: RecoveryDefinition,
+        thresholds: Mapping[str, float],
     ) -> dict[Key, Floats]:
-        """Recovery to counts of the main rule that are none of those usually reported."""
+        """Recovery to one threshold of each line."""
         values: dict[Key, Floats] = {}
-        for line, threshold in split_thresholds(self.rules[0], course.mornings).items():
-            if threshold in THRESHOLDS.get(line, ()):
-                continue
+        for line, threshold in thresholds.items():
             seen = recovery_after(
                 course, line, threshold, resolution=RESOLUTION, definition=defined,
                 start=days.start, search=days.search, until=days.until,

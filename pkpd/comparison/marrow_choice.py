@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pkpd.cards.drug_actions import (
     FRIBERG,
@@ -17,7 +18,6 @@ from pkpd.cards.drug_actions import (
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison.assumptions import FEEDBACK, RUN_OPTIONS
-from pkpd.comparison.fitted_trial import check_fit
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.errors import CardError, PkpdError
 from pkpd.evidence.posterior.shipped import (
@@ -27,12 +27,13 @@ from pkpd.evidence.posterior.shipped import (
     shipped_posterior,
 )
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
-from pkpd.fitting.draws import Fitted
 from pkpd.model.joint import load_model
 from pkpd.model.kinetics import OF_THE_SITE
 from pkpd.model.parameters import typical
-from pkpd.predict.marrow import MarrowStructure
 from pkpd.trials import Trial
+
+if TYPE_CHECKING:
+    from pkpd.fitting.draws import Fitted
 
 NOTHING_SHIPPED = "no posterior is shipped"
 
@@ -138,6 +139,10 @@ def choose_marrow(
 
 def _of_fit(fitted: Fitted, asked: str | None) -> Choice:
     """Choose the marrow that was fitted."""
+    # all of fitting, which others do without
+    from pkpd.comparison.fitted_trial import check_fit
+    from pkpd.predict.marrow import MarrowStructure
+
     structure = check_fit(fitted).likelihood.model.structure
     whole = isinstance(structure, MarrowStructure) and structure.whole is not None
     marrow = LEUKAEMIA if whole else FRIBERG

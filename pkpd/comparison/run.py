@@ -23,7 +23,6 @@ from pkpd.arguments import (
 )
 from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades
-from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.trial_drugs import without_card
 from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
@@ -35,13 +34,11 @@ from pkpd.comparison.exposures import (
     exposure_ratios,
     without_exposure,
 )
-from pkpd.comparison.fitted_trial import fitted_trial
-from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import CohortLook, LaneEndpoints
-from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
 from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Read, Ready
+from pkpd.comparison.ready_trials import ready_trials
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
 from pkpd.comparison.shares import CohortShares, cohort_shares
@@ -222,37 +219,6 @@ def check_file_names(trials: Sequence[str]) -> None:
             what = f"the files of {known[stem]!r} and {trial!r} have one name, {stem}"
             raise PkpdError(where="trials", what=what, remedy="give one of them another id")
         known[stem] = trial
-
-
-def ready_trials(scenario: Scenario, choice: Choice, with_questions: bool = False) -> list[Ready]:
-    """Make trials under variants ready, each with its patients.
-
-    Parameters
-    ----------
-    scenario
-        What is run.
-    choice
-        Its marrow (`pkpd.comparison.marrow_choice.choose_marrow`).
-    with_questions
-        Whether trials' own questions are answered.
-
-    Raises
-    ------
-    PkpdError
-        If a card cannot be used.
-    """
-    each = [(v, t) for v in scenario.variants for t in scenario.trials]
-    if choice.fitted is not None:
-        return [fitted_trial(scenario, variant, trial, choice.fitted) for variant, trial in each]
-    if choice.marrow != LEUKAEMIA:
-        return [friberg_trial(scenario, variant, trial) for variant, trial in each]
-    posterior = choice.posterior
-    assert posterior is not None
-    draws = posterior.draws(scenario.draws, scenario.seed)
-    return [
-        learned_trial(scenario, variant, trial, posterior, draws, with_questions)
-        for variant, trial in each
-    ]
 
 
 def _record(

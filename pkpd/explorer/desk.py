@@ -21,7 +21,7 @@ MOST_LEFT = 2
 
 
 class Superseded(Exception):
-    """The page has asked for something newer."""
+    """The page has asked for something newer: what it waited for is not begun, or given up."""
 
 
 class Busy(Exception):
@@ -74,7 +74,7 @@ class Desk:
         Raises
         ------
         Superseded
-            If the page has asked again before the work began.
+            If the page has asked again before the work began, or the work gives up for that.
         Busy
             If too many wait, or too many simulations go on that took too long.
         TooLong
@@ -93,7 +93,7 @@ class Desk:
         self.waiting += 1
         try:
             async with self._turn:
-                if self._newest.get(page, number) > number:
+                if not self.wants(page, number):
                     self.dropped += 1
                     raise Superseded
                 if key in self._answers:
@@ -106,7 +106,15 @@ class Desk:
             self.waiting -= 1
         return _result(under_way)
 
+    def wants(self, page: str, number: int) -> bool:
+        """Whether a page has asked for nothing newer."""
+        return self._newest.get(page, number) <= number
+
     def has(self, key: str) -> bool:
+        """Whether the answer of a state is there."""
+        return key in self._answers
+
+    def has_begun(self, key: str) -> bool:
         """Whether the answer of a state is there, or under way."""
         return key in self._answers or key in self._under_way
 

@@ -8,25 +8,24 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from pkpd.errors import PkpdError
-from pkpd.explorer.access import PAGE, UNKNOWN, Access, Refused
+from pkpd.explorer.access import Access, Refused
+from pkpd.explorer.answers import as_json, document_of, encoded, file_of_page, refusal, told
 from pkpd.explorer.desk import Busy, Desk, Superseded, TooLong
 from pkpd.explorer.first_answers import FirstAnswers, shipped_picture
 
 log = logging.getLogger("pkpd.explorer")
-
-MOST_BYTES = 256 * 1024
-"""Of one request: a schedule file is a few thousand."""
 
 PAGE_COMES_S = 5.0
 """How long the model waits for a page that opens, where its picture is there: seconds."""
@@ -34,12 +33,6 @@ STALE = 409
 _ERRORS, _SKETCH = b'{"errors":', b'{"sketch":'
 GOES_ON = 202
 """The simulation takes long and goes on: the page asks again."""
-_TYPES = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
@@ -133,6 +126,7 @@ class Explorer:
             kept = self.kept.get(key) if self.kept else None
             first = kept or (shipped_picture(question) if self.kept else None)
             if first is None:
+                await self._patiently(document, sketch=True)
                 answer = await self._patiently(document)
             else:
                 self.desk.put(key, first)
@@ -146,18 +140,18 @@ class Explorer:
             # nobody waits for this answer: the page asks for the same picture, and is told then
             _failed(error, "the first picture")
 
-    async def _patiently(self, document: dict[str, Any]) -> bytes:
+    async def _patiently(self, document: dict[str, Any], *, sketch: bool = False) -> bytes:
         """Wait for an answer for as long as it takes, as where code is compiled first."""
         while True:
             try:
-                return await self._answer(document, "", 0)
-            except TooLong:
+                return await self._answer(document, "", 0, sketch)
+            except (TooLong, Superseded):
                 log.info("the first picture takes long")
                 await asyncio.sleep(1.0)
 
     def first_question(self) -> tuple[bytes, dict[str, Any]]:
         """Give what a page asks that opens, in the order of the file and as it sends it."""
-        asked = _encoded({"data": _first_schedules(self.data)})
+        asked = encoded({"data": _first_schedules(self.data)})
         return asked, json.loads(asked, parse_float=_as_pages_send)
 
     def first_answer(self) -> tuple[bytes, bytes]:
@@ -176,11 +170,11 @@ class Explorer:
 
     async def page(self, request: Request) -> Response:
         """Send the page itself; whoever brings the token gets a cookie first."""
-        return self.access.welcomed(request) or _file("index.html")
+        return self.access.welcomed(request) or file_of_page("index.html")
 
     async def static(self, request: Request) -> Response:
         """Send a file of the page."""
-        return _file(request.path_params["name"])
+        return file_of_page(request.path_params["name"])
 
     async def alive(self, request: Request) -> Response:
         """Say that the server runs, to whom it may concern."""
@@ -199,11 +193,11 @@ class Explorer:
     async def start(self, request: Request) -> Response:
         """Tell what controls offer, and the state that a page begins with."""
         # beside a simulation: the controls appear while the first picture is worked out
-        return _json(await asyncio.to_thread(self._start))
+        return as_json(await asyncio.to_thread(self._start))
 
     async def open(self, request: Request) -> Response:
         """Turn the text of a schedule file into what controls show."""
-        document = await _document(request)
+        document = await document_of(request)
 
         def content() -> dict[str, Any]:
             from pkpd.explorer.state import read_data
@@ -214,7 +208,7 @@ class Explorer:
 
     async def simulate(self, request: Request) -> Response:
         """Simulate a state; a page that asks for a sketch may have curves of some draws first."""
-        document = await _document(request)
+        document = await document_of(request)
         page, number = str(document.pop("tab", ""))[:64], document.pop("turn", 0)
         sketch = document.pop("sketch", False) is True
         if not isinstance(number, int):
@@ -223,15 +217,23 @@ class Explorer:
         try:
             answer = await self._answer(document, page, number, sketch)
             self._shown.set()
-            return _json(answer)
+            response = as_json(answer)
+            if answer.startswith(_SKETCH):
+                response.background = BackgroundTask(self._go_on, document, page, number)
+            return response
         except Superseded:
             return Response(status_code=STALE)
         except TooLong:
-            return _json(_encoded({"errors": [{"text": self._too_long()}]}), GOES_ON)
+            return as_json(encoded({"errors": [{"text": self._too_long()}]}), GOES_ON)
+
+    async def _go_on(self, document: dict[str, Any], page: str, number: int) -> None:
+        """Begin the whole while the page draws the sketch; what fails is told when it asks."""
+        with suppress(Exception):
+            await self._answer(document, page, number)
 
     async def design(self, request: Request) -> Response:
         """Tell the next dose of a trial of the schedules, and what to expect of its design."""
-        document = await _document(request)
+        document = await document_of(request)
         asked = document.pop("design", {})
 
         def content() -> dict[str, Any]:
@@ -245,7 +247,7 @@ class Explorer:
 
     async def patient(self, request: Request) -> Response:
         """Forecast one patient under a schedule of a state, from counts so far."""
-        document = await _document(request)
+        document = await document_of(request)
         asked = document.pop("patient", {})
 
         def content() -> dict[str, Any]:
@@ -258,7 +260,7 @@ class Explorer:
 
     async def exposure(self, request: Request) -> Response:
         """Tell the concentrations of the drugs of a state."""
-        document = await _document(request)
+        document = await document_of(request)
 
         def content() -> dict[str, Any]:
             from pkpd.explorer.exposure import exposure_content
@@ -270,7 +272,7 @@ class Explorer:
 
     async def csv(self, request: Request) -> Response:
         """Send the figures of a state as CSV."""
-        document = await _document(request)
+        document = await document_of(request)
 
         def work() -> bytes:
             from pkpd.explorer.simulation import explore
@@ -289,26 +291,28 @@ class Explorer:
             from pkpd.explorer.state import BadStateError
 
             try:
-                return _encoded(content())
+                return encoded(content())
             except BadStateError as error:
-                return _encoded({"errors": _told(error.problems)})
+                return encoded({"errors": told(error.problems)})
 
-        return _json(await self.desk.run(work))
+        return as_json(await self.desk.run(work))
 
     async def _answer(
         self, document: dict[str, Any], page: str, number: int, sketch: bool = False
     ) -> bytes:
         """Answer for a state, in its turn; by a sketch, if asked to and the whole is not there."""
-        key = self._key(document)
-        if not sketch or self.desk.has(key):
-            return await self.desk.answer(key, page, number, lambda: self._content(document))
+        key, desk = self._key(document), self.desk
+        first = f"{key} sketch"
 
-        def work() -> bytes:
-            return self._content(document, sketch=True)
+        def work(sketch: bool = False) -> bytes:
+            wanted = partial(desk.wants, page, number)
+            return self._content(document, sketch=sketch, wanted=wanted)
 
-        answer = await self.desk.answer(f"{key} sketch", page, number, work)
+        if not sketch or desk.has(key) or (desk.has_begun(key) and not desk.has(first)):
+            return await desk.answer(key, page, number, work)
+        answer = await desk.answer(first, page, number, lambda: work(sketch=True))
         if not answer.startswith(_SKETCH):
-            self.desk.put(key, answer)
+            desk.put(key, answer)
         return answer
 
     def _key(self, document: Mapping[str, Any]) -> str:
@@ -328,35 +332,41 @@ class Explorer:
     # -- work -----------------------------------------------------------------------------------
 
     def _start(self) -> bytes:
-        key = self._key({"start": _encoded(self.data).decode()})
-        kept = self.kept.get(key) if self.kept else None
-        if kept is not None:
-            return kept
-        from pkpd.explorer.choices import choices
-        from pkpd.explorer.state import first_schedules
+        """Choices, which are kept for files to come, and the file with which a page begins."""
+        from pkpd.explorer.state import first_schedules, posterior_files
 
-        offered = choices(self.folder, self.fits)
-        first = first_schedules(self.data)
-        answer = _encoded({"choices": offered, "data": self.data, "first": first})
-        if self.kept:
-            self.kept.keep(key, answer)
-        return answer
+        key = f"choices, {posterior_files(self.folder)}"
+        offered = self.kept.get(key) if self.kept else None
+        if offered is None:
+            from pkpd.explorer.choices import choices
 
-    def _content(self, document: dict[str, Any], *, sketch: bool = False) -> bytes:
+            offered = encoded(choices(self.folder, self.fits))
+            if self.kept:
+                self.kept.keep(key, offered)
+        begins = encoded({"data": self.data, "first": first_schedules(self.data)})
+        return b'{"choices":' + offered + b"," + begins[1:]
+
+    def _content(
+        self,
+        document: dict[str, Any],
+        *,
+        sketch: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> bytes:
         from pkpd.explorer.simulation import explore
         from pkpd.explorer.state import BadStateError, read_state
         from pkpd.explorer.words import page_content, sketch_content
 
         try:
             state = read_state(document, self.folder, self.fits)
-            found = explore(state, sketch=sketch)
+            found = explore(state, sketch=sketch, wanted=wanted)
             whole = found.draws == state.draws
-            return _encoded(page_content(found) if whole else sketch_content(found))
+            return encoded(page_content(found) if whole else sketch_content(found))
         except PkpdError as error:
             problems = error.problems if isinstance(error, BadStateError) else [error]
             for problem in problems:
                 log.warning("%s", problem)
-            return _encoded({"errors": _told(problems), "toml": self._toml(document)})
+            return encoded({"errors": told(problems), "toml": self._toml(document)})
 
     def _too_long(self) -> str:
         return (
@@ -383,17 +393,17 @@ class Explorer:
                 response = await handler(request)
             except Refused as error:
                 log.warning("%s", error)
-                response = _refusal(request, error)
+                response = refusal(request, error)
             except PkpdError as error:
-                response = _json(_encoded({"errors": _told([error])}), 422)
+                response = as_json(encoded({"errors": told([error])}), 422)
             except Busy:
                 text = "server: too many simulations wait or go on; try again in a moment."
-                response = _json(_encoded({"errors": [{"text": text}]}), 503)
+                response = as_json(encoded({"errors": [{"text": text}]}), 503)
             except (ClientDisconnect, asyncio.CancelledError):
                 raise
             except Exception as error:
                 text = _failed(error, request.url.path)
-                response = _json(_encoded({"errors": [{"text": text}]}), 500)
+                response = as_json(encoded({"errors": [{"text": text}]}), 500)
             response.headers.update(_HEADERS)
             return response
 
@@ -416,72 +426,6 @@ def _failed(error: Exception, what: str) -> str:
         "page shows is kept. The terminal in which pkpd explore runs shows the traceback: please "
         "report it with your schedule."
     )
-
-
-# -- requests ---------------------------------------------------------------------------------
-
-
-def _refusal(request: Request, error: Refused) -> Response:
-    """Sentence of a refusal; who opens the page without the token reads it as plain text."""
-    if error.status != UNKNOWN:
-        return _json(_encoded({"errors": [{"text": str(error)}]}), error.status)
-    ask = {"WWW-Authenticate": "Bearer"}
-    if request.url.path == PAGE:
-        return Response(f"{error}\n", UNKNOWN, ask, media_type="text/plain")
-    body = _encoded({"errors": [{"text": str(error)}]})
-    return Response(body, UNKNOWN, ask, media_type="application/json")
-
-
-async def _document(request: Request) -> dict[str, Any]:
-    """Body of a request as a table, not more than so many bytes of it."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise Refused(415, "request: it is not JSON; allowed: application/json.")
-    too_long = f"request: it has more than {MOST_BYTES // 1024} kB; open a smaller file."
-    length = request.headers.get("content-length", "0")
-    if not (length.isdecimal() and len(length) <= 12) or int(length) > MOST_BYTES:
-        raise Refused(413, too_long)
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise Refused(413, too_long)
-
-    def no_number(text: str) -> float:
-        raise ValueError(text)
-
-    try:
-        document = json.loads(bytes(body), parse_constant=no_number)
-        _encoded(document)  # refuses half of a character, which is no text
-    except (ValueError, RecursionError):
-        raise Refused(400, "request: no JSON, or half a character; reload the page.") from None
-    if not isinstance(document, dict):
-        raise Refused(400, "request: it is no table of settings; reload the page.")
-    return document
-
-
-def _told(problems: list[PkpdError]) -> list[dict[str, Any]]:
-    """Sentences with the places they are about, as steps from the top of the file."""
-    found = []
-    for error in problems:
-        keys, key = getattr(error, "keys", ()), getattr(error, "key", None)
-        found.append({"text": str(error), "path": [*keys, *([key] if key else [])]})
-    return found
-
-
-def _file(name: str) -> Response:
-    known = {entry.name: entry for entry in (resources.files("pkpd.explorer") / "static").iterdir()}
-    if name not in known:
-        raise Refused(404, f"{name[:100]!r}: there is no such file of the page.")
-    media = _TYPES.get(Path(name).suffix, "application/octet-stream")
-    return Response(known[name].read_bytes(), media_type=media)
-
-
-def _json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status_code=status, media_type="application/json")
-
-
-def _encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
 
 
 def _as_pages_send(number: str) -> float:

@@ -7,7 +7,7 @@ picture of the explorer shows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -34,8 +34,8 @@ from pkpd.comparison.lanes import CohortLook, shares_by_morning, split_threshold
 from pkpd.comparison.marrow_choice import choose_marrow
 from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Ready
+from pkpd.comparison.ready_trials import ready_trials
 from pkpd.comparison.results import EndpointRow, PairRow, TrialResult
-from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import Scenario
 from pkpd.course.course import Course
 from pkpd.course.joined import joined, of_draws
@@ -44,6 +44,7 @@ from pkpd.endpoints.starts import STARTS
 from pkpd.ensemble.ensemble import Treated
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.explorer.curves import Curves
+from pkpd.explorer.desk import Superseded
 from pkpd.explorer.state import State
 from pkpd.kept_values import Kept
 from pkpd.machine import cores
@@ -103,7 +104,9 @@ class Explored:
         return list(map(str, self.result.curves["state"].values))
 
 
-def explore(state: State, *, sketch: bool = False) -> Explored:
+def explore(
+    state: State, *, sketch: bool = False, wanted: Callable[[], bool] = lambda: True
+) -> Explored:
     """Simulate the schedules of a state.
 
     Parameters
@@ -113,16 +116,20 @@ def explore(state: State, *, sketch: bool = False) -> Explored:
     sketch
         Whether curves of `SKETCH_DRAWS` draws, spread evenly, will do, where at least twice as many
         would have to be simulated.
+    wanted
+        Whether somebody waits for it still; asked before each portion.
 
     Raises
     ------
     PkpdError
         If a card cannot be used, or the marrow cannot do what is asked for.
+    Superseded
+        If nobody waits any more.
     """
     item = ready(state)
     trial = item.trial
     sketch = sketch and state.draws >= 2 * SKETCH_DRAWS and not _simulated(state, item)
-    looked = _looked(state, item, sketch)
+    looked = _looked(state, item, sketch, wanted)
     draws = min(found.draws for found in looked)
     rule = item.rules[0][0]
     of_cohort = {c.id: one[0] for c, one in zip(trial.cohorts, item.rules, strict=True)}
@@ -176,7 +183,7 @@ _COURSES: Kept[Course] = Kept(1_200_000, lambda course: course.lanes * course.da
 """About 100 MB; the courses of a page as it begins have a fifth of it."""
 
 
-def _looked(state: State, item: Ready, sketch: bool) -> list[_Look]:
+def _looked(state: State, item: Ready, sketch: bool, wanted: Callable[[], bool]) -> list[_Look]:
     """Simulate the schedules that have changed; of the others it is kept what they came to.
 
     A sketch is of the same draws for all of them, so that they can be told apart.
@@ -185,10 +192,15 @@ def _looked(state: State, item: Ready, sketch: bool) -> list[_Look]:
     keys = [(around, state.drawn, cohort) for cohort in item.trial.cohorts]
     with ThreadPoolExecutor(len(keys)) as schedules, ThreadPoolExecutor(cores()) as draws:
 
+        def look(number: int) -> _Look:
+            cohort = item.trial.cohorts[number]
+            key = _course_key(item, cohort, state)
+            treated = _TREATED.of(key, lambda: item.treated(cohort))
+            course = _course(key, treated, draws, state, sketch, wanted)
+            return _look(item, number, treated, course, draws, state)
+
         def looked(number: int) -> _Look:
-            if sketch:
-                return _look(item, number, draws, state, sketch=True)
-            return _LOOKS.of(keys[number], lambda: _look(item, number, draws, state))
+            return look(number) if sketch else _LOOKS.of(keys[number], lambda: look(number))
 
         return list(schedules.map(looked, range(len(keys))))
 
@@ -273,82 +285,99 @@ def _course_key(item: Ready, cohort: Cohort, state: State) -> tuple[Hashable, ..
 
 
 def _course(
-    item: Ready, cohort: Cohort, treated: Treated, pool: Executor, state: State, sketch: bool
+    key: tuple[Hashable, ...],
+    treated: Treated,
+    pool: Executor,
+    state: State,
+    sketch: bool,
+    wanted: Callable[[], bool],
 ) -> Course:
     """Simulate one schedule, the draws in a pool; a rule that changes judges the same course.
 
     For a sketch under some draws alone, which are taken out of the course of all where it is there.
+    Draws are in the order in which they were simulated, those of a sketch first.
     """
-    key = _course_key(item, cohort, state)
     every = np.arange(state.draws)
     some = (2 * np.arange(SKETCH_DRAWS) + 1) * state.draws // (2 * SKETCH_DRAWS)
 
-    def simulated(places: Indices) -> Course:
+    def portion(draws: Indices) -> Course:
+        if not wanted():
+            raise Superseded
+        return treated.course(draws)
+
+    def simulated(places: Indices) -> list[Course]:
         draws = np.concatenate(list(treated.chunks()))[places]
-        portions = np.array_split(draws, min(PORTIONS * cores(), draws.size))
-        return joined(list(pool.map(treated.course, portions)))
+        return list(pool.map(portion, np.array_split(draws, min(PORTIONS * cores(), draws.size))))
 
     def begun() -> Course:
         if key in _COURSES:
-            return of_draws(_COURSES.of(key, whole), some)
-        return simulated(some)
+            course = _COURSES.of(key, whole)
+            return of_draws(course, _in_order(course)[some])
+        return joined(simulated(some))
 
     def whole() -> Course:
         if (*key, SKETCH_DRAWS) not in _COURSES:
-            return simulated(every)
-        rest = np.setdiff1d(every, some)
-        both = joined([_COURSES.of((*key, SKETCH_DRAWS), begun), simulated(rest)])
-        return of_draws(both, np.argsort(np.concatenate([some, rest])))
+            return joined(simulated(every))
+        first = _COURSES.of((*key, SKETCH_DRAWS), begun)
+        return joined([first, *simulated(np.setdiff1d(every, some))])
 
     return _COURSES.of((*key, SKETCH_DRAWS), begun) if sketch else _COURSES.of(key, whole)
 
 
-def _look(item: Ready, number: int, pool: Executor, state: State, *, sketch: bool = False) -> _Look:
-    """Simulate one schedule and judge it."""
+def _in_order(course: Course) -> Indices:
+    """Places of the draws of a course, in the order of their numbers."""
+    assert course.draws is not None
+    return np.argsort(course.draws)
+
+
+def _look(
+    item: Ready, number: int, treated: Treated, course: Course, pool: Executor, state: State
+) -> _Look:
+    """Judge the course of one schedule; of some draws the curves alone."""
     trial, rules, cohort = item.trial, item.rules[number], item.trial.cohorts[number]
-    ensemble, rule = item.ensemble, rules[0]
-    treated = _TREATED.of((state.trial, cohort, state.drawn), lambda: item.treated(cohort))
-    course = _course(item, cohort, treated, pool, state, sketch)
-    shape = (course.lanes // ensemble.patients, ensemble.patients)
+    ensemble, rule, plan = item.ensemble, rules[0], treated.plan
+    draws, order = course.lanes // ensemble.patients, _in_order(course)
+
+    def by_draw(values: NDArray[Any]) -> NDArray[Any]:
+        return values.reshape(draws, ensemble.patients)[order]
+
     bands = {n: pool.submit(bands_of, course.laboratory(n)) for n in course.mornings}
-    grades = load_grades(trial.grades)
-    look = CohortLook(treated.plan, rules, grades, trial.visit_days, brief=True)
-    found = item.reader(look)(course)
+    look = CohortLook(plan, rules, load_grades(trial.grades), trial.visit_days, brief=True)
+    found = (item.reader(look) if draws == state.draws else look.curves)(course)
     values = {k: v for k, v in found.values.items() if k[0] in SHOWN and k[0] != "recovery_day"}
-    start = clock_days(course, clock_of(treated.plan, rule.clock, rule.by_day)).start
+    start = clock_days(course, clock_of(plan, rule.clock, rule.by_day)).start
     recovered: dict[str, Floats] = {}
     every = np.arange(trial.horizon_days, dtype=float)
     for line, threshold in split_thresholds(rule, ensemble.lines).items():
         key = "recovery_day", line, f">= {threshold:g}"
         values[key] = days = found.values[key]
-        recovered[line] = recovery_band((days + start).reshape(shape), every)
-    dlt = {clock: v.reshape(shape) for clock, v in found.dlt.items()}
+        recovered[line] = recovery_band(by_draw(days + start), every)
     lanes = table.CohortLanes(
-        values={key: v.astype(float).reshape(shape) for key, v in values.items()},
+        values={key: by_draw(v.astype(float)) for key, v in values.items()},
         recovered_on={},
-        dlt=dlt,
-        reasons={clock: v.astype(float).reshape(shape) for clock, v in found.reasons.items()},
+        dlt={clock: by_draw(v) for clock, v in found.dlt.items()},
+        reasons={clock: by_draw(v.astype(float)) for clock, v in found.reasons.items()},
         sensitivity=np.empty(0, np.float32),
-        curves=CohortCurves(cohort.id, treated.plan, trial.horizon_days),
-        running=treatment_runs(treated.plan, rule),
+        curves=CohortCurves(cohort.id, plan, trial.horizon_days),
+        running=treatment_runs(plan, rule),
     )
     assumed = item.assumed(cohort)
     rows = []
-    if shape[0] == state.draws:
+    if draws == state.draws:
         rows = table.cohort_rows(trial, cohort, rules, lanes, assumed, item.predicted)
     return _Look(
-        draws=shape[0],
+        draws=draws,
         rows=tuple(item.named(row) for row in rows),
         counts={line: band.result() for line, band in bands.items()},
         recovered=recovered,
-        dosed={d: v / course.lanes for d, v in doses_by_day(treated.plan, course).items()},
+        dosed={d: v / course.lanes for d, v in doses_by_day(plan, course).items()},
         split=shares_by_morning(found.split, len(found.states)),
         states=found.states,
-        dlt=dlt.get(rule.clock),
+        dlt=lanes.dlt.get(rule.clock),
         late=not_on_time(lanes.values),
         running=lanes.running,
         assumed=assumed,
-        now=found.split[:, min(protocol_day(rule) or course.days, course.days - 1)].reshape(shape),
+        now=by_draw(found.split[:, min(protocol_day(rule) or course.days, course.days - 1)]),
     )
 
 

@@ -18,7 +18,7 @@ from pkpd.comparison.lanes import CohortLook
 from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
 from pkpd.comparison.ready import Ready
-from pkpd.comparison.run import ready_trials
+from pkpd.comparison.ready_trials import ready_trials
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.course.course import Course
 from pkpd.ensemble.ensemble import courses

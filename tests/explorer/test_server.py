@@ -15,8 +15,9 @@ from starlette.testclient import TestClient
 
 from pkpd.cards.files import card_folder
 from pkpd.cli import app as command
+from pkpd.explorer.answers import MOST_BYTES
 from pkpd.explorer.desk import MOST_LEFT, MOST_WAITING, Busy, Desk, TooLong
-from pkpd.explorer.server import GOES_ON, MOST_BYTES, STALE, Explorer
+from pkpd.explorer.server import GOES_ON, STALE, Explorer
 
 HERE = "http://127.0.0.1:8765"
 
@@ -107,6 +108,7 @@ def test_a_page_may_have_a_sketch_first(client, explorer, document):
     first = answer(turn=1, sketch=True)
     assert first["sketch"] == "Curves of 5 of 15 draws; figures and words follow."
     whole = answer(turn=1)
+    assert explorer.desk.simulated == SKETCH_AND_WHOLE  # the whole went on behind the sketch
     assert first.keys() - {"sketch"} < whole.keys()
     assert first["schedules"][0]["counts"] != whole["schedules"][0]["counts"]
     assert answer(turn=2, sketch=True) == whole  # it is there
@@ -118,19 +120,69 @@ def test_a_page_may_have_a_sketch_first(client, explorer, document):
     assert explorer.desk.simulated == simulated
 
 
-def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
+def test_a_whole_that_a_page_wants_no_more_is_given_up(explorer, document, monkeypatch):
+    """It goes on behind a sketch, and ends before its next portion when the page has moved on."""
+    from pkpd.ensemble.learned import LearnedTreated
+
+    forget()
+    simulated, course = [], LearnedTreated.course
+
+    def moved_on(treated, draws):
+        simulated.extend(draws)
+        if len(simulated) > of_sketch:
+            explorer.desk._note("a", 2)
+        return course(treated, draws)
+
+    of_sketch, of_all = 2 * 5, 2 * 15
+    with TestClient(explorer.app(), base_url=HERE) as client:
+        document = {**document, "draws": 15, "tab": "a", "turn": 1}
+        monkeypatch.setattr(LearnedTreated, "course", moved_on)
+        assert "sketch" in client.post("/api/simulate", json={**document, "sketch": True}).json()
+        assert client.post("/api/simulate", json=document).status_code == STALE
+        assert of_sketch < len(simulated) < of_all
+        monkeypatch.undo()
+        assert client.post("/api/simulate", json={**document, "turn": 3}).is_success
+
+
+def test_the_first_picture_is_under_way_before_a_page_asks(folder, data, monkeypatch):
+    forget()
     explorer = Explorer(folder, data, warm=True)
     explorer.desk.patience_s = 600.0
+    content, sketched = explorer._content, threading.Event()
+
+    def work(document, *, sketch=False, **more):
+        assert sketch or sketched.wait(60)
+        return content(document, sketch=sketch, **more)
+
+    async def go_on(*_):
+        sketched.set()
+
+    monkeypatch.setattr(explorer, "_content", work)
+    monkeypatch.setattr(explorer, "_go_on", go_on)
     with TestClient(explorer.app(), base_url=HERE) as client:
         usual = client.get("/api/start").json()["choices"]["usual"]
         document = {"data": data, **usual, "tab": "a", "turn": 1}  # in the order of a page
-        assert client.post("/api/simulate", json=document).is_success
-    assert explorer.desk.simulated == 1
+        sketch = client.post("/api/simulate", json={**document, "sketch": True}).json()
+        assert sketch["sketch"] == "Curves of 5 of 21 draws; figures and words follow."
+        assert "sketch" not in client.post("/api/simulate", json=document).json()
+    assert explorer.desk.simulated == SKETCH_AND_WHOLE
     explorer.desk.finished()
 
 
+SKETCH_AND_WHOLE = 2
+
+
+def forget():
+    """Forget what was simulated, as a command does that starts."""
+    from pkpd.explorer import simulation
+
+    simulation._LOOKS.clear()
+    simulation._COURSES.clear()
+
+
 def page_of(folder, data):
-    """What a page that opens is answered, and how many states were simulated for it."""
+    """What a page that opens is answered, and how many answers were worked out for it."""
+    forget()
     explorer = Explorer(folder, data, warm=True)
     explorer.desk.patience_s = 600.0
     with TestClient(explorer.app(), base_url=HERE) as client:
@@ -144,17 +196,18 @@ def page_of(folder, data):
     return start, answer, explorer.desk.simulated
 
 
-def test_a_page_that_opens_again_does_not_wait_for_the_model(folder, data, cache):
+def test_a_page_that_opens_again_does_not_wait_for_the_model(folder, data, cache, monkeypatch):
     data["horizon_days"] = 60.0
     start, answer, simulated = page_of(folder, data)
-    assert simulated == 1
+    assert simulated == SKETCH_AND_WHOLE
     assert [s["id"] for s in answer["schedules"]] == ["low", "high"]
     assert len(list(cache.iterdir())) == 2
     assert page_of(folder, data) == (start, answer, 0)
     # another file of the folder can be named, and other amounts are other answers
     (folder / "mine.toml").write_text("title = 'new'")
-    assert page_of(folder, data)[2] == 1
+    assert page_of(folder, data)[2] == SKETCH_AND_WHOLE
     data["dose"]["clofarabine"]["amount"] = "25 mg/m^2"
+    monkeypatch.setattr("pkpd.explorer.choices.choices", None)  # those of the first start
     assert page_of(folder, data)[1] != answer
 
 
@@ -162,14 +215,14 @@ def test_nothing_is_kept_of_a_file_that_names_others(folder, data, cache):
     shipped = card_folder("populations") / "rr_aml.toml"
     (folder / "mine.toml").write_text(shipped.read_text().replace("rr_aml", "mine"))
     data["population"] = "mine.toml"
-    assert page_of(folder, data)[2] == 1
+    assert page_of(folder, data)[2] == SKETCH_AND_WHOLE
     assert not cache.exists()
 
 
 def test_the_order_of_a_file_is_part_of_what_is_asked(folder, data, cache):
     page_of(folder, data)
     turned = dict(reversed(data.items()))
-    assert page_of(folder, turned)[2] == 1
+    assert page_of(folder, turned)[2] == SKETCH_AND_WHOLE
 
 
 def test_a_server_that_can_keep_nothing_answers(folder, data, monkeypatch):
@@ -177,7 +230,7 @@ def test_a_server_that_can_keep_nothing_answers(folder, data, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr("pkpd.explorer.server.FirstAnswers", refused)
-    assert page_of(folder, data)[2] == 1
+    assert page_of(folder, data)[2] == SKETCH_AND_WHOLE
 
 
 def test_what_is_wrong_is_not_kept(folder, data, cache):
@@ -387,7 +440,7 @@ def test_older_wishes_of_a_page_are_dropped(explorer, document, monkeypatch):
 
     done = threading.Event()
 
-    def simulated(document):
+    def simulated(document, **_):
         assert done.wait(600)
         return b"{}"
 
@@ -514,7 +567,7 @@ def test_what_takes_long_is_left_to_go_on_and_others_are_answered():
 def test_a_page_is_told_that_its_simulation_goes_on(client, explorer, document, monkeypatch):
     may_end = threading.Event()
     explorer.desk.patience_s = 0.05
-    monkeypatch.setattr(explorer, "_content", lambda document: may_end.wait(600) and b"{}")
+    monkeypatch.setattr(explorer, "_content", lambda *_, **__: may_end.wait(600) and b"{}")
     asked = {**document, "tab": "a", "turn": 1}
     response = client.post("/api/simulate", json=asked)
     assert response.status_code == GOES_ON

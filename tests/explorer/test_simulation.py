@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -233,6 +235,21 @@ def test_a_sketch_is_whole_where_no_more_than_judging_is_left(document, folder, 
         np.testing.assert_array_equal(drawn[0], drawn[1][::-1])
     document["draws"] -= 1
     assert explore(read_state(document, folder), sketch=True).draws == document["draws"]
+
+
+def test_the_first_picture_waits_for_no_library_that_it_does_without():
+    code = (
+        "import sys, pkpd.explorer.words\n"
+        "from pkpd.comparison.published import clopper_pearson\n"
+        "from pkpd.comparison import learned_trial\n"
+        "from pkpd.cards.population_cards import load_population\n"
+        "from pkpd.subjects import sample_population\n"
+        "clopper_pearson(1, 6), sample_population(load_population('rr_aml'), 4, 1)\n"
+        "slow = {'scipy.stats', 'scipy.optimize', 'pkpd.fitting', 'pkpd.solve.events'}\n"
+        "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_moved_patients_and_rule_change_the_figures(document, folder, data):

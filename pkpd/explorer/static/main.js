@@ -163,6 +163,7 @@ function sketch(answer, number) {
   byId("pictures").classList.add("sketch");
   drawCurves(answer);
   told(answer.sketch);
+  if (!shown) byId("state").textContent = answer.sketch;
   document.documentElement.dataset.sketched = String(number);
 }
 
