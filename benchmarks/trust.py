@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -303,7 +303,7 @@ def main() -> int:
             continue
         began = time.monotonic()
         made: Case = run()
-        case = Case(**(asdict(made) | {"seconds": round(time.monotonic() - began, 1)}))
+        case = replace(made, seconds=round(time.monotonic() - began, 1))
         found.append(case)
         told = case.difference or "-"
         print(f"{case.verdict:12s} {case.name}: {told} ({case.seconds:.0f} s)", flush=True)
