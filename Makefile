@@ -35,7 +35,7 @@ bench: $(VENV)/run.stamp
 	$(BIN)/python -m benchmarks.performance $(ARGS)
 
 # Cases that NONMEM, Stan and nlmixr2 have answered, in one table; build/trust/cases.md.
-# Longer fits, too: make trust ARGS=--full
+# Every reader is given changed samples, too. Longer fits, and 10,000 samples: make trust ARGS=--full
 trust: $(VENV)/run.stamp
 	$(BIN)/python -m benchmarks.trust $(ARGS)
 

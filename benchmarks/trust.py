@@ -1,10 +1,13 @@
 """Run the cases that other programs have answered, and tell in one table how far ours differ.
 
     python -m benchmarks.trust [--data FOLDER] [--only NAME ...] [--full] [--page FILE.md]
+    python -m benchmarks.trust --only fuzz --cases 10000 --seed 7
 
 ``make trust`` runs this. Cases whose data are not there are told as such: the answers of NONMEM,
 Stan and nlmixr2 are other people's files, looked for in ``--data``, ``$PKPD_REFERENCE`` or
-``../shared/oracles``. ``--full`` adds the fits that take longer than some minutes. The table is
+``../shared/oracles``. ``--full`` adds the fits that take longer than some minutes. Every reader is
+given changed samples besides (``tests/fuzz``), 500 each or ``--cases``, 10,000 with ``--full``: it
+must answer each in a sentence. The table is
 printed and written as Markdown; the status is 1 if a case misses its tolerance.
 """
 
@@ -12,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +45,7 @@ ANSWERED_BY = {
 # NONMEM's printed answers have five digits: half a unit of the fifth is at most 5e-5 of the number
 PRINTED = 5.0e-5
 OBJECTIVE = 0.1
+FUZZ = (sys.executable, str(ROOT / "tests" / "fuzz" / "fuzz.py"))
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,29 @@ def fit(name: str, data: Path | None, out: Path, full: bool) -> Case:
     )
 
 
+def fuzzed(name: str, number: int, seed: int) -> Case:
+    """Give a reader changed samples: sentences only, each soon and in little memory."""
+    command = [*FUZZ, name, "--cases", str(number), "--seed", str(seed)]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    told = [line.strip() for line in (done.stdout or done.stderr).splitlines()] or ["nothing"]
+    words = "; ".join(told[:3]) if done.stdout else told[-1]
+    return Case(
+        f"fuzz: {name}",
+        f"changed samples, seed {seed}",
+        number,
+        difference=words.removeprefix(name).strip()[:300],
+        tolerance="no exception but a sentence, 2 s, 500 MB",
+        verdict=MISSED if done.returncode else MET,
+    )
+
+
+def readings(number: int, seed: int) -> Iterator[tuple[str, Any]]:
+    """Name of each reader and what gives it so many changed samples."""
+    done = subprocess.run([*FUZZ, "--list"], check=True, cwd=ROOT, capture_output=True, text=True)
+    for name in done.stdout.splitlines():
+        yield f"fuzz {name}", lambda name=name: fuzzed(name, number, seed)
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
@@ -258,18 +286,24 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of reference answers")
     parser.add_argument("--only", nargs="*", help="cases whose names begin so")
     parser.add_argument("--full", action="store_true", help="longer fits, too, at full length")
+    parser.add_argument("--cases", type=int, help="changed samples for each reader")
+    parser.add_argument("--seed", type=int, default=1, help="of the changed samples")
     parser.add_argument("--seconds", type=float, default=120.0, help="for each control stream")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "trust")
     parser.add_argument("--page", type=Path, help="where the table is written, too")
     asked = parser.parse_args()
     asked.out = asked.out.resolve()  # fits run in another folder
     found: list[Case] = []
-    for name, run in cases(reference_folder(asked.data), asked.out, asked.full, asked.seconds):
+    number = asked.cases or (10_000 if asked.full else 500)
+    every = cases(reference_folder(asked.data), asked.out, asked.full, asked.seconds)
+    if not asked.only or any(start.startswith("fuzz") for start in asked.only):
+        every = itertools.chain(every, readings(number, asked.seed))
+    for name, run in every:
         if asked.only and not any(name.startswith(start) for start in asked.only):
             continue
         began = time.monotonic()
         made: Case = run()
-        case = Case(**(asdict(made) | {"seconds": round(time.monotonic() - began, 1)}))
+        case = replace(made, seconds=round(time.monotonic() - began, 1))
         found.append(case)
         told = case.difference or "-"
         print(f"{case.verdict:12s} {case.name}: {told} ({case.seconds:.0f} s)", flush=True)

@@ -22,6 +22,7 @@ __all__ = [
 
 
 _LONGEST = 200
+_MOST = 1500  # characters of a part of a sentence
 
 
 class PkpdError(ValueError):
@@ -93,12 +94,17 @@ def sentence(
     >>> sentence(where="mine.toml, days", what="0 is no day", allowed="1 or more")
     'mine.toml, days: 0 is no day; allowed: 1 or more.'
     """
-    parts = [f"{where}: {what}"]
+    parts = [f"{_cut(where)}: {_cut(what)}"]
     if allowed:
         parts.append(f"allowed: {allowed}")
     if remedy:
         parts.append(remedy)
     return "; ".join(parts) + "."
+
+
+def _cut(text: str) -> str:
+    """Leave out the middle of what nobody reads to its end, such as a number of 100,000 digits."""
+    return text if len(text) <= _MOST else f"{text[: _MOST - _LONGEST]} [...] {text[-_LONGEST:]}"
 
 
 def unanswered(error: Exception) -> str:

@@ -156,3 +156,10 @@ def test_cores_are_those_the_process_may_use():
     finally:
         os.sched_setaffinity(0, before)
     assert cores() == len(before)
+
+
+def test_a_sentence_leaves_out_the_middle_of_what_is_too_long_to_read():
+    with pytest.raises(PkpdError) as error:
+        pkpd.daily("clofarabine", "1 mg", days="9" * 100_000, route="oral")
+    assert len(str(error.value)) < 4_000
+    assert "[...]" in str(error.value)

@@ -232,7 +232,8 @@ class _Reader:
         return {**made, "change": merged}
 
     def _growth_factor(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        own = dict(self.root.data.get(GROWTH_FACTOR, {}))
+        table = self.root.table(GROWTH_FACTOR, default=None)
+        own = {} if table is None else table.data
         if not changes.get(_GIVEN, True):
             return {}
         return {**own, **{key: value for key, value in changes.items() if key != _GIVEN}}

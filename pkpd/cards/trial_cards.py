@@ -231,7 +231,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         published=_read_published(root),
         assumptions=tuple(dict.fromkeys(notes)),
         drug_cards=tuple(drugs.files.items()),
-        growth_factor=_growth_factor(root, drugs),
+        growth_factor=_growth_factor(root, drugs, horizon),
         medians=_medians(root),
         rule_change=_rule_change(root),
         evidence_studies=root.texts("evidence_studies", default=()),
@@ -398,7 +398,7 @@ def _visit_days(root: Table, horizon: int, notes: list[str]) -> tuple[int, ...]:
     return days
 
 
-def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
+def _growth_factor(root: Table, drugs: TrialDrugs, horizon: int) -> GrowthFactorPolicy:
     """Growth factor by need, ``[growth_factor]``."""
     row = root.table("growth_factor", None)
     if row is None:
@@ -413,7 +413,7 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
     with row.at("amount"):
         policy = GrowthFactorPolicy(
             below=row.number("below", above=0.0, maximum=20.0),
-            from_day=row.integer("from_day", default=1, minimum=1),
+            from_day=row.integer("from_day", default=1, minimum=1, maximum=horizon),
             amount=amount,
             drug=drug,
         )

@@ -131,7 +131,8 @@ class TrialDrugs:
                 allowed=", ".join(card.routes),
                 remedy="correct the route, or name your own drug card",
             )
-        what = unusual(card, *part.values["amount"])
+        amount, unit = part.values["amount"]
+        what = unusual(card, amount, unit, part.values.get("strengths_mg", ()))
         if what and not part.values.get("unusual_dose"):
             part.table.refuse(
                 "amount",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pkpd.cards.drug_cards import (
     GROWTH_FACTOR,
@@ -24,7 +24,7 @@ _ROUNDING = 1e-9
 _TOLD_WHOLE = 1e9
 
 
-def unusual(card: DrugCard, amount: float, unit: str) -> str:
+def unusual(card: DrugCard, amount: float, unit: str, strengths: Sequence[float] = ()) -> str:
     """Say that a dose is far from the largest customary one of a drug; empty where it is not.
 
     A lower one is a slip where it is a 500th. Of growth factors a tenth is asked about: the
@@ -37,16 +37,23 @@ def unusual(card: DrugCard, amount: float, unit: str) -> str:
         The drug; one without a usual dose has no unusual one.
     amount, unit
         A single dose, in ``mg``, ``mg/m^2`` or ``mg/kg``.
+    strengths
+        Of capsules (mg): one of the smallest is given whatever the amount.
     """
     usual = card.usual_dose
     if usual is None:
         return ""
     if (unit == CELLS) != (usual.unit == CELLS):
         return f"{card.name} is given in {usual.unit}, not in {unit}"
-    times, customary = usual.times(amount, unit), show_amount(usual.value, usual.unit)
-    if times >= UNUSUAL:
-        many = f"{times:,.0f} times" if times < _TOLD_WHOLE else f"{times:.3g} times"
-        return f"{show_amount(amount, unit)} of {card.name} is {many} the usual dose of {customary}"
+    customary = show_amount(usual.value, usual.unit)
+    smallest = [("a capsule of ", min(strengths), "mg")] if strengths and unit != CELLS else []
+    for words, dose, of in (("", amount, unit), *smallest):
+        times = usual.times(dose, of)
+        if times >= UNUSUAL:
+            many = f"{times:,.0f} times" if times < _TOLD_WHOLE else f"{times:.3g} times"
+            given = f"{words}{show_amount(dose, of)} of {card.name}"
+            return f"{given} is {many} the usual dose of {customary}"
+    times = usual.times(amount, unit)
     on_or_off = card.leukaemia is not None and card.leukaemia.acts_by in (
         GROWTH_FACTOR,
         LONG_ACTING,
@@ -86,7 +93,7 @@ def check_regimen(regimen: Regimen, cards: Mapping[str, DrugCard]) -> None:
             card = load_drug_card(rule.card) if rule.card else cards.get(rule.drug)
             if card is None and (known := names.get(rule.drug.casefold())) is not None:
                 card = load_drug_card(known)
-            what = "" if card is None else unusual(card, rule.amount, rule.unit)
+            what = "" if card is None else unusual(card, rule.amount, rule.unit, rule.strengths_mg)
             if what and not rule.unusual_dose:
                 raise CardError(
                     where=f"course {course.name}",

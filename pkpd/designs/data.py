@@ -16,6 +16,9 @@ from pkpd.arguments import TEXT, Kind, a, check_arguments, from_to, several
 from pkpd.designs.kinds import WHOLES, check_fields
 from pkpd.errors import PkpdError
 
+MOST_PATIENTS = 1000
+"""Of a trial; tables of decisions grow with its square."""
+
 
 class Action(IntEnum):
     """What happens next, as seen from the present dose."""

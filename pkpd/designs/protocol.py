@@ -9,7 +9,16 @@ from typing import ClassVar
 import numpy as np
 
 from pkpd.arguments import NUMBER, Kind, a, check_arguments, from_to, several
-from pkpd.designs.data import Action, Decision, Decisions, TrialData, Trials, Why, batch_of
+from pkpd.designs.data import (
+    MOST_PATIENTS,
+    Action,
+    Decision,
+    Decisions,
+    TrialData,
+    Trials,
+    Why,
+    batch_of,
+)
 from pkpd.designs.kinds import check_fields
 from pkpd.designs.stopping import StoppingRule
 from pkpd.errors import PkpdError
@@ -59,8 +68,8 @@ class Design(ABC):
         if self.most_patients is not None:
             whole["most_patients"] = self.most_patients
         for name, value in whole.items():
-            if value < 1:
-                self._refuse(name, f"it is {value}", "1 or more")
+            if not 1 <= value <= MOST_PATIENTS:
+                self._refuse(name, f"it is {value}", f"1 to {MOST_PATIENTS}")
         if not 1 <= self.start <= self.levels:
             self._refuse("start", f"it is dose {self.start}", f"1 to {self.levels}")
         for rule in self.stops:

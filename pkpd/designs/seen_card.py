@@ -10,6 +10,7 @@ import numpy as np
 
 from pkpd.cards.files import nearest_of
 from pkpd.cards.tables import Table
+from pkpd.designs.data import MOST_PATIENTS
 from pkpd.designs.simulate.patients import TIMES, EventTimes
 from pkpd.designs.weights import (
     WeightFunction,
@@ -108,6 +109,8 @@ def seen_of(
         root.refuse("patient", "cohorts and patients are both given", remedy="give one of them")
     if "patient" not in root.data:
         rows = tuple(_cohort(row, doses) for row in root.tables("cohort", ()))
+        if (treated := sum(row.treated for row in rows)) > MOST_PATIENTS:
+            root.refuse("cohort", f"{treated} patients are treated", f"at most {MOST_PATIENTS}")
         return Seen(rows), weight_of([])
     rows = root.tables("patient")
     every = [_patient(row, doses, times) for row in rows]
@@ -134,7 +137,7 @@ def seen_of(
 
 def _cohort(row: Table, doses: tuple[str, ...]) -> SeenCohort:
     level = level_of(row, "dose", doses)
-    treated = row.integer("treated", minimum=1)
+    treated = row.integer("treated", minimum=1, maximum=MOST_PATIENTS)
     dlts = row.integer("dlts", minimum=0)
     responses = row.integer("responses", 0, minimum=0)
     for key, count in (("dlts", dlts), ("responses", responses)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -135,8 +136,7 @@ class Access:
     def _check_origin(self, request: Request) -> None:
         """Refuse requests for another host, and of pages of another: names can be pointed here."""
         host = request.headers.get("host", "")
-        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-        if self.open and name not in _HERE:
+        if self.open and re.sub(r":\d+$", "", host) not in _HERE:
             what = f"{host[:100]!r} is not this machine"
             raise Refused(403, sentence(where="host", what=what, allowed="localhost, 127.0.0.1"))
         # a proxy before a server with a token may speak TLS

@@ -22,6 +22,7 @@ from pkpd.nonmem.tree import (
     Number,
     Statement,
     Unary,
+    levels,
 )
 
 FUNCTIONS = [
@@ -50,6 +51,7 @@ FUNCTIONS = [
     "PLOG10",
     "PSQRT",
 ]
+_MOST_LEVELS = 300  # what follows an expression into its parts ends at some 500
 _FORTRAN = {"DLOG": "LOG", "ALOG": "LOG", "DEXP": "EXP", "DSQRT": "SQRT", "DABS": "ABS"}
 _FORTRAN |= {"LOGG": "LOG", "AMIN1": "MIN", "AMAX1": "MAX", "DMIN1": "MIN", "DMAX1": "MAX"}
 _FORTRAN |= {"ALOG10": "LOG10", "DLOG10": "LOG10", "DINT": "INT", "DMOD": "MOD"}
@@ -138,6 +140,17 @@ class _Parser:
     # lowest first: .OR., .AND., .NOT., comparison, sum, product, sign, power, one value
 
     def expression(self) -> Expression:
+        found = self._or()
+        if levels(found) > _MOST_LEVELS:
+            self.record.refuse(
+                "an expression has too many operators after, or within, one another",
+                self.line,
+                allowed=f"at most {_MOST_LEVELS}",
+                remedy="write it in several statements",
+            )
+        return found
+
+    def _or(self) -> Expression:
         left = self._and()
         while self.take("OR"):
             left = Binary("OR", left, self._and())
@@ -184,7 +197,7 @@ class _Parser:
         if token is None:
             self.refuse(f"{self.text.strip()!r} ends too soon")
         if self.take("("):
-            inner = self.expression()
+            inner = self._or()
             self.need(")")
             return inner
         self.at += 1
@@ -197,9 +210,9 @@ class _Parser:
             self.refuse(f"{token.text!r} is not expected in {self.text.strip()!r}")
         if not self.take("("):
             return Name(token.text)
-        arguments = [self.expression()]
+        arguments = [self._or()]
         while self.take(","):
-            arguments.append(self.expression())
+            arguments.append(self._or())
         self.need(")")
         return Item(_FORTRAN.get(token.text, token.text), tuple(arguments))
 

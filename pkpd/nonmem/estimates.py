@@ -69,7 +69,7 @@ class Block:
 
 
 MOST = 1000
-"""Effects that a record may repeat, and rows of a block."""
+"""Effects of a kind, and so those that a record may repeat, and rows of a block."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,9 @@ def read_thetas(records: Sequence[Record], told: list[str] | None = None) -> lis
                     f"start {found.value:g} is outside its bounds {found.low:g} to {found.high:g}",
                     piece.line,
                 )
-            for _ in range(repeat):
-                mine.append(found)
-                lines.append(piece.line.number)
+            mine += [found] * repeat
+            lines += [piece.line.number] * repeat
+            _check_number(record, len(out) + len(mine), piece.line)
         comments = {line.number: line.comment for line in record.lines}
         for theta, line in zip(mine, lines, strict=True):
             label = comments[line] if lines.count(line) == 1 else ""
@@ -263,6 +263,7 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
     out: list[Block] = []
     for record in records:
         out += _one_record(record, out)
+        _check_number(record, sum(len(block.covariance) for block in out))
     return out
 
 
@@ -397,6 +398,12 @@ def _refuse_diagonal(
     if size is not None and len(values) != size:
         count = "1 value" if len(values) == 1 else f"{len(values)} values"
         record.refuse(f"DIAGONAL({size}) has {count}", allowed=str(size))
+
+
+def _check_number(record: Record, count: int, line: Line | None = None) -> None:
+    """Refuse more effects of a kind than are read."""
+    if count > MOST:
+        record.refuse(f"more than {MOST} effects of its kind are given", line)
 
 
 def _count(reader: _Reader, given: Sequence[float], piece: _Piece) -> int:

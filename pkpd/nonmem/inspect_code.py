@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pkpd.nonmem.code import FUNCTIONS, element
-from pkpd.nonmem.tree import Assign, Binary, Expression, Item, Name, Number, Statement, Unary
+from pkpd.nonmem.tree import Assign, Expression, Item, Name, Number, Statement, children
 
 
 def parts(value: Expression) -> Iterator[Expression]:
     """Every expression inside an expression, itself first."""
-    yield value
-    children: tuple[Expression, ...] = ()
-    if isinstance(value, Item):
-        children = value.arguments
-    elif isinstance(value, Unary):
-        children = (value.operand,)
-    elif isinstance(value, Binary):
-        children = (value.left, value.right)
-    for child in children:
-        yield from parts(child)
+    left = [value]
+    while left:
+        yield (one := left.pop())
+        left.extend(reversed(children(one)))
 
 
 def reads(value: Expression) -> set[str]:

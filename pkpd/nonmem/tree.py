@@ -49,6 +49,23 @@ class Binary:
 Expression = Number | Name | Item | Unary | Binary
 
 
+def children(value: Expression) -> tuple[Expression, ...]:
+    """Give the expressions of which an expression is made."""
+    if isinstance(value, Item):
+        return value.arguments
+    if isinstance(value, Unary):
+        return (value.operand,)
+    return (value.left, value.right) if isinstance(value, Binary) else ()
+
+
+def levels(value: Expression) -> int:
+    """How deep the parts of an expression lie within one another."""
+    here, count = [value], 0
+    while here:
+        here, count = [child for one in here for child in children(one)], count + 1
+    return count
+
+
 @dataclass(frozen=True)
 class Assign:
     """``target = value``; the target is a name or an element with a number."""

@@ -149,6 +149,8 @@ def test_a_slip_of_the_unit_is_refused_unless_it_is_meant(schedule):
     with pytest.raises(CardError, match=r"\[dose.given\] > amount: .* 500 times the usual dose"):
         load_trial(schedule("clofarabine", "20 g/m^2"))
     assert load_trial(schedule("clofarabine", "20 g/m^2", more="unusual_dose = true"))
+    with pytest.raises(CardError, match=r"a capsule of 5000 mg .* 69 times the usual"):
+        load_trial(schedule("clofarabine", "20 mg/m^2", more="strengths_mg = [5000]"))
     # 399 mg/m^2 is 9.98 times the usual 40
     assert load_trial(schedule("clofarabine", "399 mg/m^2"))
     with pytest.raises(CardError, match="10 times the usual dose of 40 mg/m\\^2"):

@@ -218,6 +218,15 @@ def test_a_drug_without_a_card_is_refused(file):
         load_menu(file(FILE.replace("dose.lenalidomide]", "dose.lenalidomidum]"), GRID))
 
 
+@pytest.mark.parametrize("value", ["5", '["a"]', "[[1, 2]]"])
+def test_a_growth_factor_that_is_no_table_is_refused_at_its_place(value, file):
+    text = FILE[: FILE.index("[growth_factor]")]
+    path = file(text.replace('title = "A menu"', f'title = "A menu"\ngrowth_factor = {value}'))
+    with pytest.raises(CardError, match=r"\[?growth_factor\]?: .* is not a table"):
+        load_menu(path)
+    assert check_file(path)
+
+
 def test_objectives_and_probabilities_are_checked(file):
     top = FILE.replace('title = "A menu"', 'title = "A menu"\nobjectives = ["remision"]')
     with pytest.raises(PkpdError, match=r"'remision' is no measure .did you mean 'remission'"):

@@ -150,6 +150,12 @@ def test_days_count_from_the_clock_of_the_rule_unless_the_file_names_another(tmp
         load_trial(path)
 
 
+def test_a_growth_factor_from_a_day_after_the_last_is_refused(read):
+    row = '\n[growth_factor]\ndrug = "filgrastim"\nbelow = 0.5\nfrom_day = 3000\n'
+    with pytest.raises(CardError, match="growth_factor > from_day: 3000 is out of range"):
+        read(GOOD + row)
+
+
 def test_a_growth_factor_without_a_usual_dose_needs_an_amount(read, tmp_path):
     text = (Path(str(card_folder("drugs"))) / "filgrastim.toml").read_text()
     own = re.sub(r"\[usual_dose\]\n(.+\n)+", "", text).replace('"filgrastim"', '"mine_gf"', 1)

@@ -335,6 +335,8 @@ WRONG = [
     ("dlts = 0", "dlts = 4", "4 patients with a DLT of 3 treated", "each at most once"),
     ("dlts = 0", "dlts = -1", "-1 is out of range", "at least 0"),
     ("treated = 3", "treated = -3", "-3 is out of range", "at least 1"),
+    ("treated = 3", "treated = 1000000000000", "is out of range", "at most 1000"),
+    ("target = 0.25", "target = 0.25\nmost_patients = 1001", "it is 1001", "1 to 1000"),
     ("treated = 3", "treated = 2.5", "2.5 is not a whole number", "whole number"),
     ('dose = "5 mg"', 'dose = "50 mg"', "no dose is named '50 mg'", "5 mg, 10 mg, 25 mg"),
     ("limit = 0.35", "limit = 35", "limit is 35", "write per cent as a fraction"),
@@ -354,7 +356,7 @@ WRONG = [
         "coherence: 'never'",
         "none, rate, cohort",
     ),
-    ("skeleton = ", "most_patients = 0\nskeleton = ", "most_patients: it is 0", "1 or more"),
+    ("skeleton = ", "most_patients = 0\nskeleton = ", "most_patients: it is 0", "1 to 1000"),
     ("skeleton = ", "initial = ['4 mg']\nskeleton = ", "no dose is named '4 mg'", "5 mg"),
 ]
 

@@ -148,6 +148,8 @@ def test_names_are_replaced_as_wholes():
         (("CL = 1.FOO.2",), "is not expected"),
         (("THETA(X) = 2",), "left side"),
         (("(SOMETIMES)",), "calling protocol"),
+        (("CL = 1" + "+X" * 20_000,), "line 1, $PK: an expression has too many operators"),
+        (("IF (X.EQ.1" + ".OR.X.EQ.2" * 400 + ") CL = 2",), "too many operators"),
     ],
 )
 def test_what_is_no_abbreviated_code_is_refused_by_line(lines, words):

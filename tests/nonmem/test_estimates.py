@@ -208,6 +208,9 @@ def test_a_bracket_left_open_at_the_end_of_a_record_is_told():
         ("OMEGA", ["BLOCK(1) SAME(1.5)"], "SAME with 1.5"),
         ("OMEGA", ["(1)x1000000000"], "X1000000000 with 1e+09"),
         ("THETA", [f"(0,1,2)x{'9' * 5000}"], "with inf"),
+        ("THETA", ["1 " * 1001], "more than 1000 effects of its kind"),
+        ("THETA", ["(0,1)x600 (0,1)x600"], "more than 1000 effects of its kind"),
+        ("OMEGA", ["1 " * 1001], "more than 1000 effects of its kind"),
     ],
 )
 def test_what_has_no_meaning_is_refused(name, lines, words):

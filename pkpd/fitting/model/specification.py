@@ -466,8 +466,9 @@ def _check_names(
                 remedy=f'give parameter("{name}", fixed(1.0), iiv=0.3)',
             )
     read |= set(scales)
-    unknown = [n for n in names if n not in structure.parameters and n not in read]
-    missing = [n for n in structure.parameters if n not in names]
+    own = structure.parameters
+    unknown = [n for n in names if n not in own and n not in read]
+    missing = [n for n in own if n not in names]
     twice = dict.fromkeys(n for n in names if names.count(n) > 1)
     # a misspelt one is unknown, and missing
     told = [f"{n!r}{nearest_of(n, missing)}" for n in unknown]

@@ -6,7 +6,7 @@ a vector of whole weights on them: all samples share data, programs and modes of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -117,9 +117,17 @@ class Refit:
         """Lengths of steps, and a guess of the curvature."""
         return MixedModel(self.marginal)
 
-    @cached_property
+    @property
     def begin(self) -> Evaluated:
-        """The estimates, with standard deviations lifted off zero, where their slopes vanish."""
+        """The estimates, with standard deviations lifted off zero, where their slopes vanish.
+
+        A copy for each search, which corrects the Hessians of the modes: no search may depend on
+        those before it.
+        """
+        return replace(self._begin)
+
+    @cached_property
+    def _begin(self) -> Evaluated:
         free = self.marginal.free
         deviation = np.array([kind == "deviation" for kind in free.kinds])
         x = np.where(deviation & free.at_edge(self.x), LIFTED, self.x)
