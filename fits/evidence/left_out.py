@@ -15,11 +15,11 @@ are written beside it.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from judging.arm_contrasts import ArmContrast, arm_contrasts, contrasts_text
-from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_text, scaled_record, score_of
+from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_record, pairs_text
 from judging.remissions import remission_text
 from judging.score_figure import draw_scores
 from judging.scorecard import (
@@ -117,9 +117,7 @@ def main() -> None:
     )
     print(text)
     if given.ship is not None:
-        scores = as_record(card) | {
-            "pairs": asdict(score_of(pairs)), "pairs_scaled": scaled_record(pairs)
-        }  # fmt: skip
+        scores = as_record(card) | {"pairs": pairs_record(pairs)}
         posterior = with_scores(load_posterior(given.ship), {"left_out": scores})
         posterior.save(given.ship, default=True)
         write_csv(given.ship.with_name("mixture.csv"), weights)

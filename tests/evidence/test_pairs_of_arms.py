@@ -9,14 +9,15 @@ import pytest
 from judging.pairs_of_arms import (
     Pair,
     pairs_of_arms,
+    pairs_record,
     pairs_text,
     scale_of,
     scaled_by_others,
-    scaled_record,
     score_of,
 )
 from judging.scorecard import with_scores
-from scipy.stats import betabinom, binom
+from scipy.special import digamma, logit
+from scipy.stats import binom
 
 from pkpd.evidence.criticism.row_predictions import RowsPredicted
 from pkpd.evidence.posterior.shipped import shipped_posterior
@@ -52,25 +53,30 @@ def test_pairs_are_arms_of_one_study_with_other_doses_and_their_logits(rows):
     # half a patient in each cell: 30.5 of 101 against 60.5 of 101; arms of one size
     assert first.printed == pytest.approx(np.log(30.5 / 70.5) - np.log(60.5 / 40.5))
     assert first.variance == pytest.approx(1 / 30.5 + 1 / 70.5 + 1 / 60.5 + 1 / 40.5)
-    assert first.predicted == pytest.approx(np.log(20.5 / 80.5) - np.log(30.5 / 70.5))
+    assert first.predicted == pytest.approx(np.log(0.2 / 0.8) - np.log(0.3 / 0.7))
+    # a study's own weights are of its pairs alone
+    heavy = np.where(np.arange(50) < 25, 1.0, 0.0)
+    uneven = {rows[0].id: np.where(heavy > 0, 0.4, 0.1), rows[1].id: chances[rows[1].id]}
+    weighed = RowsPredicted(by_id, chances, predicted.chances | uneven, {})
+    (told, _), (same, _) = (pairs_of_arms(weighed, {name: heavy}) for name in ("A", "B"))
+    assert told.predicted == pytest.approx(np.log(0.4 / 0.6) - np.log(0.3 / 0.7))
+    assert same.predicted == pytest.approx(np.log(0.25 / 0.75) - np.log(0.3 / 0.7))
+    assert told.printed == same.printed == first.printed
 
 
-def test_a_difference_that_is_right_is_the_mean_of_printed_ones(rows):
-    """The mean logit of risks that vary said -1.43 of 5 against 15 %; trials print -1.38."""
+def test_the_difference_is_that_of_the_risks_that_a_comparison_prints(rows):
+    """Means of draws; the mean of draws' logits is farther out where risks are skew."""
     rng, by_id, size = np.random.default_rng(2), {row.id: row for row in rows[:2]}, 34.0
     chances = {
         name: rng.beta(risk * size, (1.0 - risk) * size, 40_000)
         for name, risk in zip(by_id, (0.05, 0.15), strict=True)
     }
-    values = {name: rng.binomial(100, chance) / 100 for name, chance in chances.items()}
-    (pair,) = pairs_of_arms(RowsPredicted(by_id, values, chances, {}))
-    k = np.arange(101)
-    exact = [
-        betabinom.pmf(k, 100, risk * size, (1.0 - risk) * size) @ np.log((k + 0.5) / (100.5 - k))
-        for risk in (0.05, 0.15)
-    ]
-    # 40,000 trials: standard error 0.005
-    assert pair.predicted == pytest.approx(exact[0] - exact[1], abs=0.02)
+    (pair,) = pairs_of_arms(RowsPredicted(by_id, chances, chances, {}))
+    # 40,000 draws: standard errors 0.005
+    assert pair.predicted == pytest.approx(logit(0.05) - logit(0.15), abs=0.02)
+    means = [digamma(risk * size) - digamma((1.0 - risk) * size) for risk in (0.05, 0.15)]
+    assert pair.by_draw == pytest.approx(means[0] - means[1], abs=0.02)
+    assert pair.by_draw < pair.predicted - 0.1
 
 
 def test_the_same_risk_in_arms_of_other_sizes_is_no_difference(rows):
@@ -99,7 +105,7 @@ def test_the_drug_of_a_pair_is_that_of_either_arm(rows):
     """A control arm that stood first made a pair one with "other" drugs."""
     treated = replace(rows[0], schedule=parse_schedule("clofarabine:40 mg/m2:IV1h:1-5"))
     pairs = [
-        Pair(*(arm if i % 2 else arm[::-1]), 0.3, 0.2, 0.1)
+        Pair(*(arm if i % 2 else arm[::-1]), 0.3, 0.2, 0.1, 0.2)
         for i in range(4)
         for arm in [tuple(replace(row, study=f"S{i}") for row in (treated, rows[1]))]
     ]
@@ -117,7 +123,7 @@ def made_up(rows, slope, studies=60, seed=5):
         for _ in range(1 + i % 3):
             x, v = rng.standard_normal(), rng.uniform(0.05, 0.5)
             y = slope * x + shared + np.sqrt(v) * rng.standard_normal()
-            pairs.append(Pair(row, row, float(y), float(x), float(v)))
+            pairs.append(Pair(row, row, float(y), float(x), float(v), 1.5 * float(x)))
     return pairs
 
 
@@ -168,7 +174,9 @@ def test_a_scale_is_that_of_the_other_studies_drawn_towards_one(rows):
              if pair.first.study == "S2"]  # fmt: skip
     assert [p.predicted for p in again] == [m.predicted for m in scaled if m.first.study == "S2"]
     assert scale_of(own) == 1.0
-    record = scaled_record(pairs)
+    whole = pairs_record(pairs)
+    record = whole["scaled"]
+    assert whole["by_draw"]["slope"] == pytest.approx(whole["slope"] / 1.5)
     assert record["less"] == score_of(scaled).less < score_of(pairs).less
     assert "slope" not in record
     text = pairs_text(pairs)

@@ -2,20 +2,22 @@
 
 All pairs of arms of one study, endpoint, population and line of treatment whose doses differ and
 that count patients, randomised or not: the printed difference of logits (with half a patient added
-to each cell) against the mean of those that trials of these sizes would print, both less what the
-same risk in both arms, their pooled share, would print: half a patient is more of a small arm.
-Pairs count by the precision of the printed difference; standard errors are clustered by study, as
-pairs share arms.
+to each cell), less what the same risk in both arms, their pooled share, would print, as half a
+patient is more of a small arm; against the difference of the logits of the risks that the model
+tells of the arms, means over draws as a comparison prints them. The mean of draws' logits is
+farther out, as risks of rare events are skew; its scores are told beside. Pairs count by the
+precision of the printed difference; standard errors are clustered by study, as pairs share arms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 from scipy.stats import binom
 
 from judging.arm_contrasts import RANDOMISED, alike
@@ -33,13 +35,17 @@ TO_SCALE = 12
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms: printed and predicted difference of logits, and the variance of the printed one."""
+    """Two arms: printed and predicted difference of logits, and the variance of the printed one.
+
+    ``by_draw`` is the mean of the draws' differences.
+    """
 
     first: EvidenceRow
     second: EvidenceRow
     printed: float
     predicted: float
     variance: float
+    by_draw: float
 
 
 @dataclass(frozen=True)
@@ -68,30 +74,37 @@ class PairScore:
     less_error: float
 
 
-def pairs_of_arms(predicted: RowsPredicted) -> list[Pair]:
-    """Pairs among predicted rows, whose draws are those of one posterior, in order."""
+def pairs_of_arms(
+    predicted: RowsPredicted, weights: Mapping[str, Floats] | None = None
+) -> list[Pair]:
+    """Pairs among predicted rows, whose draws are those of one posterior, in order.
+
+    ``weights`` of the draws, by study, are those of a posterior without it; equal if not given.
+    """
     rows = [row for name, row in predicted.rows.items() if predicted.chances[name].size]
     return [
-        Pair(one, other, *_difference(predicted, one, other))
+        Pair(one, other, *_difference(predicted, one, other, (weights or {}).get(one.study)))
         for one, other in combinations(rows, 2)
         if alike(one, other)
     ]
 
 
 def _difference(
-    predicted: RowsPredicted, one: EvidenceRow, other: EvidenceRow
-) -> tuple[float, float, float]:
+    predicted: RowsPredicted, one: EvidenceRow, other: EvidenceRow, weight: Floats | None
+) -> tuple[float, float, float, float]:
     counts = [(row.numerator or 0, row.denominator or 0) for row in (one, other)]
     pooled = sum(k for k, _ in counts) / sum(n for _, n in counts)
-    printed, said, variance = [], [], 0.0
+    printed, said, by_draw, variance = [], [], [], 0.0
     for row, (k, n) in zip((one, other), counts, strict=True):
         every = np.arange(n + 1)
-        alike = float(binom.pmf(every, n, pooled) @ _logit(every, n))
-        printed.append(float(_logit(k, n)) - alike)
-        # the mean of logits of risks would be farther out: those of rare events are skew
-        said.append(float(_logit(predicted.values[row.id] * n, n).mean()) - alike)
+        printed.append(_logit(k, n) - float(binom.pmf(every, n, pooled) @ _logit(every, n)))
+        risks = np.clip(predicted.chances[row.id], 1e-3, 1.0 - 1e-3)
+        said.append(logit(np.average(risks, weights=weight)))
+        by_draw.append(np.average(logit(risks), weights=weight))
         variance += 1 / (k + 0.5) + 1 / (n - k + 0.5)
-    return printed[0] - printed[1], said[0] - said[1], variance
+    off = (float(one[0] - one[1]) for one in (printed, said, by_draw))
+    first, second, third = off
+    return first, second, variance, third
 
 
 def _logit(k: Any, n: int) -> Floats:
@@ -141,11 +154,22 @@ def scaled_by_others(pairs: Sequence[Pair]) -> list[Pair]:
     return [replace(p, predicted=factor[p.first.study] * p.predicted) for p in pairs]
 
 
-def scaled_record(pairs: Sequence[Pair]) -> dict[str, float]:
-    """Give the scores of scaled pairs that the record of a posterior keeps, and the factor."""
-    found = asdict(score_of(scaled_by_others(pairs)))
+LEAST_STUDIES = 3
+"""Studies from which the pairs of a kind are scored."""
+
+
+def pairs_record(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Give the scores of pairs that the record of a posterior keeps.
+
+    ``by_draw`` with the means of the draws' differences; ``scaled`` with differences scaled by the
+    other studies' slope, and that factor over all.
+    """
     kept = ("pairs", "studies", "error", "of_none", "less", "less_error")
-    return {"scale": scale_of(pairs), **{name: found[name] for name in kept}}
+    scaled = asdict(score_of(scaled_by_others(pairs)))
+    record: dict[str, Any] = asdict(score_of(pairs))
+    record["by_draw"] = asdict(score_of([replace(pair, predicted=pair.by_draw) for pair in pairs]))
+    record["scaled"] = {"scale": scale_of(pairs), **{name: scaled[name] for name in kept}}
+    return record
 
 
 def pairs_text(pairs: Sequence[Pair]) -> str:
@@ -157,7 +181,7 @@ def pairs_text(pairs: Sequence[Pair]) -> str:
         f"{'no difference':>14} {'difference (SE)':>17}",
     ]
     for name, mine in _groups(pairs):
-        if len({pair.first.study for pair in mine}) < 3:
+        if len({pair.first.study for pair in mine}) < LEAST_STUDIES:
             continue
         s = score_of(mine)
         lines.append(
@@ -180,7 +204,8 @@ def _groups(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
         lambda pair: min(drug_of(pair.first), drug_of(pair.second)),
     )
     both = [p for p in pairs if RANDOMISED in p.first.patients and RANDOMISED in p.second.patients]
-    found = [(ALL, list(pairs)), ("randomised", both)]
+    by_draw = [replace(pair, predicted=pair.by_draw) for pair in pairs]
+    found = [(ALL, list(pairs)), ("by the mean of draws' logits", by_draw), ("randomised", both)]
     for grouping in of:
         for name in dict.fromkeys(map(grouping, pairs)):
             found.append((name, [pair for pair in pairs if grouping(pair) == name]))

@@ -140,6 +140,8 @@ def _and_verdict(average: Mapping[str, Any]) -> str:
 def _left_out(scores: Mapping[str, Any]) -> str:
     """Say how rows of left-out studies were predicted, and whether differences came true."""
     average, pairs = scores["average"], scores["pairs"]
+    never = pairs.get("never", 0)
+    whose = f"that it had not seen ({never} of them never learned from)" if never else "left out"
     shown = "differences come true" if differences_come_true(pairs) else (
         "**it is not shown that differences between schedules come true**: read those below as "
         "what the mechanism says, the larger ones as too large"
@@ -152,7 +154,7 @@ def _left_out(scores: Mapping[str, Any]) -> str:
         f"of posteriors learned without their studies: score over {average['rows']} of them "
         f"{scores['crps']:.3f} against {average['crps']:.3f} of the average of similar trials "
         f"({_difference(average)}){_and_verdict(average)}. In {pairs['pairs']} pairs of arms of "
-        f"{pairs['studies']} of these studies the printed difference is {pairs['slope']:.2f} "
+        f"{pairs['studies']} studies {whose} the printed difference is {pairs['slope']:.2f} "
         f"(standard error {pairs['slope_error']:.2f}) of the predicted one, on the logit scale; "
         f"mean squared error {pairs['error']:.3f}, {pairs['of_none']:.3f} for no difference "
         f"({pairs['less']:+.3f}, standard error {pairs['less_error']:.3f}): {shown}."
