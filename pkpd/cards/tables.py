@@ -149,6 +149,12 @@ class Table:
         CardError
             Naming the first unknown key and the nearest known one.
         """
+        self.knows_all_keys()
+        for child in self._children:
+            child.done()
+
+    def knows_all_keys(self) -> None:
+        """Refuse every key of this table that was not asked for so far, as :meth:`done` does."""
         for key in self.data:
             if key not in self._known:
                 known = list(self._known)
@@ -163,8 +169,6 @@ class Table:
                     remedy="correct or remove it",
                     instead=REMOVED,
                 )
-        for child in self._children:
-            child.done()
 
     # -- single values --------------------------------------------------------------------
 

@@ -268,11 +268,12 @@ def _read_arms(
     seen: set[str] = set()
     rows = root.tables("cohort", default=()) or (Table({"id": "all"}, root.file, root.path),)
     for row in rows:
+        arm = row.text("arm", default="all")
         cohort = _read_cohort(root, row, library, notes, drugs)
         if cohort.id in seen:
             row.refuse("id", f"two cohorts are named {cohort.id!r}", remedy="rename one")
         seen.add(cohort.id)
-        arms.setdefault(row.text("arm", default="all"), []).append(cohort)
+        arms.setdefault(arm, []).append(cohort)
     return tuple(Arm(name, tuple(cohorts)) for name, cohorts in arms.items())
 
 
@@ -280,7 +281,19 @@ def _read_cohort(
     root: Table, row: Table, library: Library, notes: list[str], drugs: TrialDrugs
 ) -> Cohort:
     cohort_id = row.text("id")
+    about: dict[str, Any] = {
+        "label": row.text("label", default=cohort_id),
+        "n": row.integer("n", default=None, minimum=0),
+        "level": row.integer("level", default=None),
+        "note": row.text("note", default=""),
+        "published": _read_published(row),
+        "medians": _medians(row),
+    }
     rule = row.text("rule", default=root.text("rule", default=None))
+    clocks = row if "clocks" in row else root
+    names = row.texts("courses", default=tuple(library.courses))
+    changes = row.named_tables("change", default={})
+    row.knows_all_keys()  # one that is only misspelt may be why another is refused
     if rule is None:
         row.refuse(
             "rule",
@@ -291,10 +304,9 @@ def _read_cohort(
         )
     with (row if "rule" in row else root).at("rule"):
         of_rule = (load_rule(beside(rule, drugs.folder / "this")).clock,)
-    names = row.texts("courses", default=tuple(library.courses))
     for name in names:
         known_name(row, "courses", name, library.courses)
-    doses, courses = _changed(row, cohort_id, names, library, drugs)
+    doses, courses = _changed(row, changes, cohort_id, names, library, drugs)
     built = [build_course(name, courses[name], doses, library) for name in names]
     with row.at("courses"):
         regimen = Regimen(tuple(built))
@@ -306,15 +318,10 @@ def _read_cohort(
         notes += assumed_rules(course)
     return Cohort(
         id=cohort_id,
-        label=row.text("label", default=cohort_id),
         regimen=regimen,
-        n=row.integer("n", default=None, minimum=0),
-        level=row.integer("level", default=None),
-        note=row.text("note", default=""),
-        published=_read_published(row),
         rule=rule,
-        clocks=_clocks(row if "clocks" in row else root, of_rule),
-        medians=_medians(row),
+        clocks=_clocks(clocks, of_rule),
+        **about,
     )
 
 
@@ -328,10 +335,14 @@ def _clocks(table: Table, of_rule: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _changed(
-    row: Table, cohort: str, names: tuple[str, ...], library: Library, drugs: TrialDrugs
+    row: Table,
+    changes: Mapping[str, Table],
+    cohort: str,
+    names: tuple[str, ...],
+    library: Library,
+    drugs: TrialDrugs,
 ) -> tuple[dict[str, Part], dict[str, Part]]:
     doses, courses = dict(library.doses), dict(library.courses)
-    changes = row.named_tables("change", default={})
     for name in (name for name in changes if name in names):
         courses[name] = courses[name].changed(read_course(changes[name], complete=False), cohort)
     given = {d for of in (courses, library.courses) for n in names for d in of[n].values["doses"]}

@@ -29,7 +29,6 @@ CRITERIA = tuple((line, level) for line, levels in THRESHOLDS.items() for level 
 _AXES = {
     "neutrophil_threshold": THRESHOLDS["neutrophils"],
     "platelet_threshold": THRESHOLDS["platelets"],
-    "by_day": BY_DAYS,
 }
 
 LANES_FOR_BANDS = 20_000
@@ -48,6 +47,7 @@ class CohortCurves:
     cohort: str
     plan: DosingPlan
     horizon_days: int
+    by_days: tuple[float, ...] = BY_DAYS
     counts: dict[str, list[Floats]] = field(default_factory=dict)
     dosed: dict[str, Floats] = field(default_factory=dict)
     lanes: int = 0
@@ -114,7 +114,7 @@ class CohortBands:
         Share recovered: `BOUNDS`.
     dlt : float[draws]
         Risk by draw.
-    sensitivity : float[2, 4, 4, 3]
+    sensitivity : float[2, 4, K, 3]
         Risk with its interval over thresholds and days; empty where a line is missing.
     """
 
@@ -193,9 +193,10 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     names = [f"{n} >= {t:.1f}" if t < 10 else f"{n} >= {t:g}" for n, t in bands[0].criteria]
     recovered = np.array([one.recovered for one in bands])
     grid: dict[str, Any] = {}
+    axes = {**_AXES, "by_day": cohorts[0].by_days}
     if bands[0].sensitivity.size:
         values = np.array([one.sensitivity for one in bands])
-        grid["dlt_sensitivity"] = (("cohort", *_AXES, "bound"), values)
+        grid["dlt_sensitivity"] = (("cohort", *axes, "bound"), values)
     doses, splits = [], []
     for cohort in cohorts:
         assert cohort.in_state is not None
@@ -219,7 +220,7 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
             "criterion": names,
             "bound": list(BOUNDS),
             "draw": np.arange(bands[0].dlt.size),
-            **({axis: list(values) for axis, values in _AXES.items()} if grid else {}),
+            **({axis: list(values) for axis, values in axes.items()} if grid else {}),
             "drug": list(drugs),
             "state": list(cohorts[0].states),
         },
@@ -251,7 +252,7 @@ def recovery_band(days_recovered: Floats, grid: Floats) -> Floats:
 
 
 def _grid(sensitivity: NDArray[np.float32] | None) -> Floats:
-    """P(DLT) over thresholds and days with its interval, [2, 4, 4, 3]."""
+    """P(DLT) over thresholds and days with its interval, [2, 4, K, 3]."""
     assert sensitivity is not None
     out = np.full((*sensitivity.shape[:3], 3), np.nan)
     for cell in np.ndindex(*sensitivity.shape[:3]):

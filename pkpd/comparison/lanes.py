@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,7 +46,7 @@ RESOLUTION: Resolution = "morning"
 """With which counts cohorts are compared."""
 
 BY_DAYS = (42.0, 45.0, 49.0, 56.0)
-"""Days of the sensitivity table."""
+"""Days of the sensitivity table; the day of a trial's own rule is added (`grid_days`)."""
 
 SUSTAINED_DAYS = 7.0
 """How long a count must stay at its threshold to count as sustained."""
@@ -73,13 +73,19 @@ def can_be_judged(matrix: NDArray[Any]) -> bool:
     return judged(matrix) >= FEWEST_EVALUABLE
 
 
-def grid_cell(rule: DLTRule) -> tuple[int, int, int] | None:
+def grid_days(rules: Iterable[DLTRule]) -> tuple[float, ...]:
+    """Days of the sensitivity grid of a trial: the usual ones and those of its rules."""
+    own = {float(rule.by_day or 0) for rule in rules if rule.kind == "not_recovered"}
+    return tuple(sorted({*BY_DAYS, *own}))
+
+
+def grid_cell(rule: DLTRule, by_days: tuple[float, ...] = BY_DAYS) -> tuple[int, int, int] | None:
     """Place of a rule in the sensitivity grid, or ``None`` if the grid does not hold it."""
     wanted = {criterion.line: criterion.at_least for criterion in rule.criteria}
     if rule.kind != "not_recovered" or set(wanted) != set(THRESHOLDS):
         return None
     axes = [(THRESHOLDS[line], wanted[line]) for line in THRESHOLDS]
-    axes.append((BY_DAYS, float(rule.by_day or 0)))
+    axes.append((by_days, float(rule.by_day or 0)))
     if any(value not in axis for axis, value in axes):
         return None
     first, second, day = (axis.index(value) for axis, value in axes)
@@ -102,7 +108,7 @@ class LaneEndpoints:
     reasons
         Clock name → `pkpd.endpoints.dlt.DLTStatus` of each lane.
     sensitivity
-        ``[2, 4, 4, L]`` 1, 0, NaN, by threshold of neutrophils, of platelets, and day; empty of a
+        ``[2, 4, K, L]`` 1, 0, NaN, by threshold of neutrophils, of platelets, and day; empty of a
         brief look, and where a line is missing.
     split
         ``[L, D]`` state of each lane on every morning, an index into ``states``.
@@ -154,6 +160,8 @@ class CohortLook:
         Protocol days on which counts are taken.
     brief
         Whether what visits see, recovery in remission and the grid of other rules are left out.
+    by_days
+        Days of that grid.
     """
 
     plan: DosingPlan
@@ -161,6 +169,7 @@ class CohortLook:
     grades: Grades
     visit_days: tuple[int, ...]
     brief: bool = False
+    by_days: tuple[float, ...] = BY_DAYS
 
     @cached_property
     def _clock(self) -> Clock:
@@ -219,7 +228,7 @@ class CohortLook:
         for number, one in enumerate(self.rules):
             if not one.can_be_simulated:
                 continue
-            cell = None if grid is None or number else grid_cell(one)
+            cell = None if grid is None or number else grid_cell(one, self.by_days)
             of_grid = None if grid is None or cell is None else grid[cell]
             status = self._status(course, number) if of_grid is None else of_grid
             reasons[one.clock], dlt[one.clock] = status, _outcome(status)
@@ -257,17 +266,18 @@ class CohortLook:
     def _grid(
         self, course: Course, days: ClockDays, found: Mapping[str, RecoverySeen]
     ) -> NDArray[np.int8]:
-        """Verdicts "not recovered by day" over thresholds and days, ``[2, 4, 4, L]``."""
+        """Verdicts "not recovered by day" over thresholds and days, ``[2, 4, K, L]``."""
         rule, clock = self.rules[0], self._clock
-        status = np.empty((*map(len, THRESHOLDS.values()), len(BY_DAYS), course.lanes), np.int8)
+        by_days = self.by_days
+        status = np.empty((*map(len, THRESHOLDS.values()), len(by_days), course.lanes), np.int8)
         # a look before the cycle's planned last dose looks from the last before it
-        clocks = [clock_of(self.plan, rule.clock, d) for d in BY_DAYS]
+        clocks = [clock_of(self.plan, rule.clock, d) for d in by_days]
         lasts = np.array([one.last_before_look for one in clocks])
         for last in np.unique(lasts):
             here = np.flatnonzero(lasts == last)
             same = last == clock.last_dose_day
             status[..., here, :] = sensitivity(
-                course, by_days=[BY_DAYS[k] for k in here],
+                course, by_days=[by_days[k] for k in here],
                 join="all" if rule.join == "all" else "any", resolution=RESOLUTION,
                 definition=recovery_definition(rule), no_leukaemia=rule.no_leukaemia,
                 start=days.start, search=rule_days(course, clocks[here[0]]).search,

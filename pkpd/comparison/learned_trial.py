@@ -14,7 +14,7 @@ from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
 from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
-from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
+from pkpd.comparison.leukaemia_limits import assumed_texts, idle_inputs, trial_limits
 from pkpd.comparison.marrow_words import differences_in_words, leukaemia_assumptions
 from pkpd.comparison.questions import answers
 from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
@@ -141,6 +141,7 @@ def learned_trial(
             "marrow": LEUKAEMIA,
             "posterior": text,
             "differences": differences_in_words(label.tested),
+            "without_effect": idle_inputs(trial),
         },
         questions=asked if with_questions else None,
         prior=prior,

@@ -57,6 +57,25 @@ def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
     return tuple(told)
 
 
+def idle_inputs(trial: Trial) -> str:
+    """Name in a sentence what of a trial is given without any effect; empty if nothing is."""
+    idle, amounts = [], []
+    for drug in trial.drugs:
+        action = drug_card_of(trial, drug).leukaemia
+        assert action is not None  # `pkpd.comparison.marrow_choice` refuses others
+        kill = action.number("intensity")
+        weak = kill is not None and kill.value < _WEAK and action.number("blasts") is None
+        if action.acts_by == NOTHING or weak:
+            idle.append(drug)
+        elif action.acts_by in (GROWTH_FACTOR, LONG_ACTING):
+            amounts.append(drug)
+    if trial.growth_factor.words:
+        amounts.append(trial.growth_factor.drug or "growth factor")
+    if amounts:
+        idle.append(f"the amount of {' and '.join(dict.fromkeys(amounts))}")
+    return f"Without effect in this model: {', '.join(idle)}." if idle else ""
+
+
 _NOT_PREDICTED = frozenset(
     ("os_1_year", "median_os_days", "ae_g3_thrombocytopenia", "ae_g3_febrile_neutropenia")
 )

@@ -13,7 +13,7 @@ from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import changed_rule
 from pkpd.cards.trial_cards import patients_of_cohort, population_of
 from pkpd.comparison.assumptions import check_rule
-from pkpd.comparison.lanes import CohortLook, LaneEndpoints
+from pkpd.comparison.lanes import CohortLook, LaneEndpoints, grid_days
 from pkpd.comparison.pairs import beside_trial
 from pkpd.comparison.results import EndpointRow, Question
 from pkpd.comparison.rows import PREDICTED
@@ -93,6 +93,11 @@ class Ready:
     def treated(self, cohort: Cohort) -> Treated:
         """Patients of a cohort under its schedule."""
         return self.ensemble_of(cohort).treated(cohort.regimen, self.trial.horizon_days)
+
+    @property
+    def by_days(self) -> tuple[float, ...]:
+        """Days of the table of other rules."""
+        return grid_days(rules[0] for rules in self.rules)
 
     @property
     def work(self) -> float:

@@ -381,7 +381,8 @@ def _verdicts_of(item: Ready, where: Where) -> dict[str, Floats]:
 
 def _look(item: Ready, treated: Treated, rules: tuple[DLTRule, ...]) -> CohortLook:
     trial = item.trial
-    return CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
+    grades = load_grades(trial.grades)
+    return CohortLook(treated.plan, rules, grades, trial.visit_days, by_days=item.by_days)
 
 
 def _run_cohort(
@@ -397,7 +398,7 @@ def _run_cohort(
     read = item.reader(_look(item, treated, rules))
     store = Store(ensemble.draws, ensemble.patients)
     kept = thinned(ensemble.draws * ensemble.patients)
-    curves = CohortCurves(cohort.id, treated.plan, trial.horizon_days)
+    curves = CohortCurves(cohort.id, treated.plan, trial.horizon_days, item.by_days)
     done = 0
 
     for draws, endpoints, part in courses(treated, _Seen(read, treated.plan, kept), *where):

@@ -24,25 +24,28 @@ class CohortShares:
 
     Attributes
     ----------
-    delayed : float[2, 4, 4, draws]
+    delayed : float[2, 4, K, draws]
         Not recovered, of those alive and free of leukaemia, by neutrophils, platelets and day as in
         `pkpd.comparison.lanes`.
     dlt : float[draws]
         DLT by the main rule, of those whom it can judge.
     values
         ``(endpoint, line, rule)`` of endpoints that are probabilities -> ``[draws]``.
+    by_days
+        Days of ``delayed``.
     """
 
     delayed: Floats
     dlt: Floats
     values: Mapping[tuple[str, str, str], Floats]
+    by_days: tuple[float, ...] = BY_DAYS
 
     def delay(self, neutrophils: float, platelets: float, day: float) -> Floats:
         """Share not recovered by a day under a pair of thresholds, ``[draws]``."""
         return self.delayed[
             THRESHOLDS["neutrophils"].index(neutrophils),
             THRESHOLDS["platelets"].index(platelets),
-            BY_DAYS.index(day),
+            self.by_days.index(day),
         ]
 
 
@@ -65,6 +68,7 @@ def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
             for key in lanes.values
             if UNITS[key[0]] == "probability"
         },
+        by_days=lanes.curves.by_days,
     )
 
 

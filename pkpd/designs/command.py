@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.exact.pathways import pathways
 from pkpd.designs.kinds import check_risks
 from pkpd.designs.predicted import Predicted, by_dose, error_lines, judged_lines, predicted_lines
+from pkpd.designs.rules.crm import TiteCRM
 from pkpd.designs.rules.three_plus_three import RollingSix
 from pkpd.designs.rules.tite_boin import TiteBOIN
 from pkpd.designs.simulate.trials import simulate_trials
@@ -29,11 +30,6 @@ from pkpd.designs.text import (
     table_lines,
 )
 from pkpd.errors import PkpdError
-
-FROM_THE_START = (
-    "Operating characteristics are those of the design from its first patient on: the patients "
-    "entered above take no part in them."
-)
 
 
 def design_lines(
@@ -75,11 +71,20 @@ def design_lines(
     """
     file = load_design(path)
     asked = None if risks is None else _asked(file, risks)
-    instead = "pathways: they"
+    predicts = bool(file.schedules) and asked is None and predict is not None
+    scenarios = file.scenarios if asked is None else (asked,)
+    if operating or asked is not None:
+        _check_operating(file, path, bool(scenarios) or predicts)
+    instead, has_table = "pathways: they", has_decision_table(file.design)
+    if table and not has_table and not ahead:
+        ahead, instead = 2, "table: this design has none, and pathways in its place"
+    waits = bool(file.data().pending)
+    # before anything is told: there may be too many
+    paths = pathways(file.design, ahead, file.data()) if ahead and not waits else None
     yield from heading(file)
     yield ""
     yield from replay(file)
-    if table and has_decision_table(file.design):
+    if table and has_table:
         yield ""
         yield from table_lines(file.design)
         if isinstance(file.design, TiteBOIN | RollingSix):
@@ -89,32 +94,61 @@ def design_lines(
             yield from pending_lines(pending_table(file.design, most, every))
             if weight := getattr(file.design, "least_weight_to_escalate", 0.0):
                 yield f"E with patients pending is W until each of them has a weight of {weight:g}."
-    elif table and not ahead:
-        ahead, instead = 2, "table: this design has none, and pathways in its place"
-    if ahead and file.data().pending:
+    if ahead and waits:
         yield ""
         yield f"No {instead} wait until pending patients are assessed."
-    elif ahead:
+    elif paths is not None:
         yield ""
-        yield from pathway_lines(pathways(file.design, ahead, file.data()), file.doses)
+        yield from pathway_lines(paths, file.doses)
     if operating or asked is not None:
         how = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
         if file.seen:
             yield ""
-            yield FROM_THE_START
-        if file.schedules and asked is None and predict is not None:
+            yield _from_the_start(file)
+        if predicts and predict is not None:
             schedules = path.parent / file.schedules
             found = by_dose(file, predict(schedules, seed=seed, jobs=jobs, design=file))
-            yield from _under_prediction(file, path, found, how)
-            if not file.scenarios:
-                return
-        yield from _operating(file, path, asked, how)
+            yield from _under_prediction(file, found, how)
+        if scenarios:
+            yield from _operating(file, scenarios, how)
 
 
-def _under_prediction(
-    file: DesignFile, path: Path, found: Predicted, how: Mapping[str, Any]
-) -> Iterator[str]:
-    exact = not file.design.uses_pending and not file.design.backfills
+def _from_the_start(file: DesignFile) -> str:
+    """Say what the patients of the file have to do with the characteristics."""
+    weighs = isinstance(file.design, TiteBOIN | TiteCRM) and file.weighs_by_seen
+    but = ", but that the weights of pending ones come from the days of their DLTs" * weighs
+    return (
+        "Operating characteristics are those of the design from its first patient on: the patients "
+        f"entered above take no part in them{but}."
+    )
+
+
+def _check_operating(file: DesignFile, path: Path, risks: bool) -> None:
+    """Refuse what lacks true risks, or what its simulation needs, before anything is told."""
+    if not risks:
+        raise PkpdError(
+            where=read_toml(path).file,
+            what="no true risks are given",
+            remedy="add [[scenario]] with name and risks, or schedules = with a schedule file, or "
+            "give --risks 0.05,0.15,0.3",
+        )
+    for key, value, example in (
+        ("accrual", file.accrual, "every_days = 14"),
+        ("window", file.times, "days = 28"),
+    ):
+        if value is None and not _is_exact(file):
+            what = f"{file.design.name} is simulated in calendar time and [{key}] is missing"
+            remedy = f"add [{key}] with {example}"
+            where = read_toml(path).file
+            raise PkpdError(where=where, what=what, remedy=remedy)
+
+
+def _is_exact(file: DesignFile) -> bool:
+    return not file.design.uses_pending and not file.design.backfills
+
+
+def _under_prediction(file: DesignFile, found: Predicted, how: Mapping[str, Any]) -> Iterator[str]:
+    exact = _is_exact(file)
     mean = Scenario("predicted", tuple(float(risk) for risk in found.risks.mean(axis=0)))
     yield ""
     kind = "exact for simulated risks" if exact else "simulated, as the risks are"
@@ -123,7 +157,7 @@ def _under_prediction(
         yield from predicted_lines(file, found, enumerate_courses(file.design))
         yield from _days_beside(file, mean, how)
         return
-    made = _characteristics(file, path, mean, None, how)
+    made = _characteristics(file, mean, None, how)
     yield from characteristics_lines(made, file.doses, "predicted risk", found.errors)
     yield from _who_is_not_backfilled(file, mean)
     yield "The risks are the means over draws of the parameters."
@@ -132,23 +166,14 @@ def _under_prediction(
 
 
 def _operating(
-    file: DesignFile, path: Path, asked: Scenario | None, how: Mapping[str, Any]
+    file: DesignFile, scenarios: Sequence[Scenario], how: Mapping[str, Any]
 ) -> Iterator[str]:
-    scenarios = file.scenarios if asked is None else (asked,)
-    if not scenarios:
-        raise PkpdError(
-            where=read_toml(path).file,
-            what="no true risks are given",
-            remedy="add [[scenario]] with name and risks, or schedules = with a schedule file, or "
-            "give --risks 0.05,0.15,0.3",
-        )
-    design = file.design
-    exact = not design.uses_pending and not design.backfills
-    courses = enumerate_courses(design) if exact else None
+    exact = _is_exact(file)
+    courses = enumerate_courses(file.design) if exact else None
     for scenario in scenarios:
         yield ""
         yield f"Operating characteristics, {'exact' if exact else 'simulated'}: {scenario.name}."
-        found = _characteristics(file, path, scenario, courses, how)
+        found = _characteristics(file, scenario, courses, how)
         yield from characteristics_lines(found, file.doses)
         yield from _who_is_not_backfilled(file, scenario)
         if exact:
@@ -176,23 +201,10 @@ def _days_beside(file: DesignFile, scenario: Scenario, how: Mapping[str, Any]) -
 
 
 def _characteristics(
-    file: DesignFile,
-    path: Path,
-    scenario: Scenario,
-    courses: Courses | None,
-    how: Mapping[str, Any],
+    file: DesignFile, scenario: Scenario, courses: Courses | None, how: Mapping[str, Any]
 ) -> xr.Dataset:
     if courses is not None:
         return characteristics(file.design, scenario.risks, courses=courses)
-    for key, value, example in (
-        ("accrual", file.accrual, "every_days = 14"),
-        ("window", file.times, "days = 28"),
-    ):
-        if value is None:
-            what = f"{file.design.name} is simulated in calendar time and [{key}] is missing"
-            remedy = f"add [{key}] with {example}"
-            where = read_toml(path).file
-            raise PkpdError(where=where, what=what, remedy=remedy)
     assert file.accrual is not None
     return simulate_trials(
         file.design,

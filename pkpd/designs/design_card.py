@@ -23,7 +23,7 @@ from pkpd.designs.rules.model_based import OverdoseControl
 from pkpd.designs.seen_card import SeenCohort, level_of, seen_of, window_of
 from pkpd.designs.simulate.patients import ARRIVALS, Accrual, EventTimes, Responses
 from pkpd.designs.stopping import StoppingRule
-from pkpd.designs.weights import WeightFunction, linear_weight
+from pkpd.designs.weights import WeightFunction, adaptive_weight, linear_weight
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class DesignFile:
         True risks to try.
     times, accrual, weight
         For simulation; `times` and `accrual` are ``None`` where the file says nothing.
+    weighs_by_seen
+        Whether `weight` is made from the days of the DLTs that the trial has seen.
     note
         What the file says about itself.
     schedules
@@ -83,6 +85,7 @@ class DesignFile:
     times: EventTimes | None = None
     accrual: Accrual | None = None
     weight: WeightFunction = field(default=linear_weight, compare=False)
+    weighs_by_seen: bool = False
     note: str = ""
     schedules: str = ""
 
@@ -199,6 +202,9 @@ def _read(root: Table, stem: str) -> DesignFile:
         times=times,
         accrual=_accrual(root),
         weight=weight,
+        weighs_by_seen=weight_of is adaptive_weight
+        and seen.by_patient
+        and any(row.dlts for row in seen.rows),
         note=root.text("note", ""),
         schedules=root.text("schedules", ""),
     )

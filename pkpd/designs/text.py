@@ -56,6 +56,8 @@ def heading(file: DesignFile) -> list[str]:
     design = file.design
     start = file.doses[design.start - 1]
     size = f"cohorts of {design.cohort_size}" if design.cohort_size > 1 else "one by one"
+    if design.cohort_size > 1 and getattr(design, "titrate", False):
+        size = f"one by one up to the first DLT or the highest dose, then {size}"
     most = f", at most {design.most_patients}" if design.most_patients is not None else ""
     most += " and those who are backfilled" if most and design.backfills else ""
     lines = [file.title]
@@ -234,13 +236,13 @@ def pathway_lines(paths: Pathways, doses: Sequence[str]) -> list[str]:
     cohorts = paths.dlts.shape[1]
     head: list[object] = []
     for k in range(1, cohorts + 1):
-        head += [f"dose {k}", "DLTs"]
+        head += [f"dose {k}", "DLTs of"]
     rows: list[Sequence[object]] = [(*head, "then")]
-    for level, dlts, why, mtd in zip(paths.levels, paths.dlts, paths.why, paths.mtd, strict=True):
+    parts = (paths.levels, paths.dlts, paths.sizes, paths.why, paths.mtd)
+    for level, dlts, size, why, mtd in zip(*parts, strict=True):
         cells: list[object] = []
         for k in range(cohorts):
-            there = dlts[k] >= 0
-            cells += [doses[level[k] - 1] if there else "", int(dlts[k]) if there else ""]
+            cells += [doses[level[k] - 1], f"{dlts[k]}/{size[k]}"] if dlts[k] >= 0 else ["", ""]
         if why == Why.GOES_ON:
             then = doses[level[-1] - 1]
         else:

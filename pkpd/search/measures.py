@@ -140,7 +140,7 @@ def lanes_of(
         made["remission"] = values["remission_any_counts", ""]
     if course.cumulative_hazard is not None:
         made["death"] = np.isfinite(course.death_day).astype(float)
-    # the first start that counts can delay; none where nothing waits for counts
+    # the first start that counts can delay; `pkpd.search.simulate.answer` knows where none can
     for late in list(not_on_time(found.values).values())[:1]:
         made["late_start"] = late
     shares = {

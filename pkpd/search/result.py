@@ -283,10 +283,12 @@ def _why_nothing(found: SearchResult) -> str:
     if np.isinf(over[nearest]):
         remedy = "the rule can judge nobody: take another day or rule"
         return sentence(where=where, what=what, remedy=remedy)
-    away = (one.beyond(one.members[nearest], limit)[0] for limit in limits)
+    away = [one.beyond(one.members[nearest], limit)[0] for limit in limits]
     shares = ", ".join(f"{share:.2f}" for share in away)
-    remedy = (
-        f"nearest is {one.members[nearest]!r} with {shares}: add lower doses, longer intervals or "
-        "reductions, or raise the limit"
-    )
+    beyond = [share - limit.probability for share, limit in zip(away, limits, strict=True)]
+    worst = limits[int(np.argmax(beyond))]
+    add = "lower doses, longer intervals or reductions"
+    add = "higher doses" if worst.of == "remission" else add
+    change = "raise" if worst.at_least is None else "lower"
+    remedy = f"nearest is {one.members[nearest]!r} with {shares}: add {add}, or {change} the limit"
     return sentence(where=where, what=what, remedy=remedy)

@@ -98,23 +98,16 @@ class Answer:
     def figures(self) -> dict[str, dict[str, Figure]]:
         """Figures by schedule and measure."""
         return {
-            member: {
-                name: figure(measure, self._of(member, name))
-                for name, measure in self.measures.items()
-            }
-            for member in self.lanes
+            member: {name: figure(measure, lanes[name]) for name, measure in self.measures.items()}
+            for member, lanes in self.lanes.items()
         }
-
-    def _of(self, member: str, name: str) -> Lanes:
-        lanes = self.lanes[member]
-        shape = next(iter(lanes.values())).shape
-        return lanes.get(name, np.full(shape, np.nan, dtype=np.float32))
 
     def contrast(self, first: str, second: str, measure: str) -> Contrast | None:
         """Compare two schedules in the same patients and draws; ``None`` if one is not here."""
         if first not in self.lanes or second not in self.lanes:
             return None
-        return contrast(self.measures[measure], self._of(first, measure), self._of(second, measure))
+        lanes = (self.lanes[member][measure] for member in (first, second))
+        return contrast(self.measures[measure], *lanes)
 
     def beyond(self, member: str, limit: Limit) -> tuple[float, float]:
         """Probability over draws that a figure lies beyond a limit, and its Monte Carlo error."""
@@ -347,6 +340,10 @@ def answer(
                     matrix[draws] = values.reshape(len(draws), -1)
             kept[cohort.id] = store
     there = {name for store in kept.values() for name in store}
+    if "late_start" in there:
+        # nothing is late where nothing waits
+        for store in kept.values():
+            store.setdefault("late_start", np.zeros_like(store["days_low"]))
     mine = {name: one for name, one in measures.items() if name in there}
     return Answer(view.name, mine, kept, view.ready[0].simulated)
 

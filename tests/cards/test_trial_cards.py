@@ -250,6 +250,9 @@ BAD = [
     ("change of an unknown dose", COHORTS.replace("change.lenalidomide", "change.lenalidomid"),
      ["[[cohort]] 2 > change.lenalidomid: there is no dose or course 'lenalidomid'",
       "did you mean 'lenalidomide'"]),
+    ("unknown key beside a change", COHORTS.replace("change.lenalidomide", "change.lenalidomid")
+     .replace("n = 3", 'doses = ["lenalidomide"]'),
+     ["[[cohort]] 2 > doses: unknown key (did you mean 'courses'?)"]),
     ("unknown course", COHORTS.replace('id = "low"', 'id = "low"\ncourses = ["treatmnt"]'),
      ["[[cohort]] 1 > courses: 'treatmnt' is not defined", "did you mean 'treatment'"]),
     ("bad value in a change", COHORTS.replace('"25 mg"', '"25 mgs"'),

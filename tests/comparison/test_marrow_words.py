@@ -81,6 +81,10 @@ def test_an_amount_that_does_not_act_is_told(tmp_path):
     item = told(tmp_path, "leukaemia", filgrastim=True)
     (limit,) = (text for text in item.limits if text.startswith("filgrastim"))
     assert limit.startswith("filgrastim: given or not, by the days of its doses; their amount does")
+    idle = "Without effect in this model: the amount of filgrastim."
+    assert item.attrs["without_effect"] == idle
+    assert told(tmp_path, "leukaemia", by_need=True).attrs["without_effect"] == idle
+    assert told(tmp_path, "leukaemia").attrs["without_effect"] == ""
     by_need = " ".join(told(tmp_path, "leukaemia", by_need=True).assumptions)
     assert "from day 7 on (given or not: its amount does not act)" in by_need
 

@@ -75,6 +75,32 @@ def test_a_rule_that_is_among_the_others_is_marked(found):
         trial.curves.attrs["rule_by_day"] = 42.0
 
 
+def test_the_day_of_a_rule_of_ones_own_is_in_the_table_of_other_rules(tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text(FILE + "rule_change = { by_day = 35 }\n")
+    (trial,) = pkpd.compare(str(file), patients=40, draws=4, with_questions=True).trials
+    assert trial.curves["by_day"].values.tolist() == [35.0, 42.0, 45.0, 49.0, 56.0]
+    assert wording.rule_as_run(trial) == "Outlined: the rule as run."
+    anc, plt, day = wording.own_cell(trial)
+    grid = trial.curves["dlt_sensitivity"].sel(bound="mean").values[:, anc, plt, day]
+    risks = [row.estimate for row in trial.rows if row.endpoint == "dlt"]
+    np.testing.assert_allclose(grid, risks, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "of"), [("low_count", "low counts"), ("not_recovered_from_nadir", "that fell low")]
+)
+def test_rules_that_ask_something_else_are_not_outlined(found, kind, of):
+    """Their counts and day may be those of a cell, whose risk is another."""
+    (trial,) = found.trials
+    trial.curves.attrs["rule_kind"] = kind
+    try:
+        assert wording.own_cell(trial) is None
+        assert f"{of}, and not among them" in wording.rule_as_run(trial)
+    finally:
+        trial.curves.attrs["rule_kind"] = "not_recovered"
+
+
 def test_labels_speak_of_cohorts_whose_age_moves_the_kidneys(found):
     (text,) = found.record["simulated"].values()
     half = text[text.index("30 to 60") :]

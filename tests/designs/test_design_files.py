@@ -121,7 +121,7 @@ def test_viola_file_is_the_trial(written):
         "Next: escalate to d(2). The risk at d(3) is estimated as 0.162, closest to the target 0.2",
         "d(1) 0.200 55.11 % 7.92 1.58",
         "Even d(-2) is far above the target 0.2: no dose is selected with probability 0.712.",
-        "d(2) 3 d(0)",
+        "d(2) 3/3 d(0)",
         "the patients entered above take no part in them.",
     ):
         assert text in plain(done.output)
@@ -184,6 +184,39 @@ def test_risks_that_cannot_be_are_refused_before_anything_is_told():
     found = CliRunner().invoke(app, ["design", str(FOLDER / "boin.toml"), "--risks", "0.1,x"])
     assert found.exit_code == 2
     assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--ahead", "4"], "more than 100 paths"),
+        (["--characteristics"], "no true risks are given"),
+    ],
+)
+def test_what_is_refused_is_refused_before_anything_is_told(monkeypatch, written, options, told):
+    monkeypatch.setattr("pkpd.designs.exact.pathways._MOST", 100)
+    found = run(written(GOOD[: GOOD.index("[[scenario]]")]), *options)
+    assert found.exit_code == 2
+    assert found.stdout == ""
+    assert told in plain(found.stderr)
+
+
+def test_single_patients_of_titration_and_sizes_of_cohorts_are_told(written):
+    head = GOOD[: GOOD.index("name = ")]
+    titrates = 'name = "BOIN"\ntarget = 0.3\ntitrate = true\n'
+    told = plain(run(written(head + titrates), "--ahead", 2).output)
+    assert "one by one up to the first DLT or the highest dose, then cohorts of 3, at most" in told
+    assert "5 mg 0/1 10 mg 0/1 25 mg" in told
+    assert "5 mg 1/1 5 mg 0/2" in told
+
+
+@pytest.mark.parametrize("weight", ["linear", "adaptive"])
+def test_patients_whose_dlts_weigh_are_told_to_take_part(written, weight):
+    text = (FOLDER / "tite_crm.toml").read_text().replace('"linear"', f'"{weight}"', 1)
+    told = plain(run(written(text), "--characteristics", "--trials", "20").output)
+    assert "entered above take no part in them" in told
+    taken = "but that the weights of pending ones come from the days of their DLTs."
+    assert (taken in told) is (weight == "adaptive")
 
 
 def test_backfilled_patients_are_beyond_the_most():

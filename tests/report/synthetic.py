@@ -264,6 +264,7 @@ def make_trial_result(
             "patients": 1000,
             "draws": n_draws,
             "rule_text": "neutrophils below 0.5 or platelets below 20 on day 45",
+            "rule_kind": "not_recovered",
             "rule_neutrophils": 0.5,
             "rule_platelets": 20.0,
             "rule_by_day": 45,

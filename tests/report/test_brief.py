@@ -53,6 +53,16 @@ def test_every_cohort_has_its_line():
             assert any(line.startswith(title[:80]) for line in lines), title
 
 
+def test_what_has_no_effect_is_told_below_the_table():
+    result = synthetic.make_result((1,))
+    trial = result.trials[0]
+    told = "Without effect in this model: the amount of filgrastim."
+    trial.curves.attrs["without_effect"] = told
+    out = io.StringIO()
+    BriefPrinter(Console(file=out, width=80)).trial(trial)
+    assert out.getvalue().rstrip().endswith(told)
+
+
 def test_figures_are_those_of_the_rows():
     lines = printed(80, (6, 1)).splitlines()
     first = next(line for line in lines if line.startswith("14d-10:"))

@@ -109,6 +109,8 @@ def test_each_trial_begins_with_its_answer_one_figure_and_the_table(folder):
     ]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
+    # the risk is read first, where a screen shows few columns
+    assert "Cohort DLT risk, predicted (90 % interval) DLT, published (interval) Neutr" in text
     first = [tag for tag, _ in reader.tags[[t for t, _ in reader.tags].index("main") :]]
     assert first.index("svg") < first.index("table")
 
@@ -121,6 +123,15 @@ def test_answers_of_several_trials_stand_before_the_contents():
     ids = {a["id"] for _, a in reader.tags if "id" in a}
     assert {link.removeprefix("#") for link in links} <= ids
     assert links[:2] == ["#nct01681537", "#nct00983528"]
+
+
+def test_a_page_of_one_trial_is_headed_by_its_title():
+    result = synthetic.make_result((1,))
+    trial = result.trials[0].trial
+    _, text = read(document.render(result, {}))
+    assert text.count(f"Blood counts and dose-limiting toxicity: {trial.title}") == 2
+    _, text = read(document.render(synthetic.make_result((1, 1)), {}))
+    assert f"Blood counts and dose-limiting toxicity: {trial.name}, " in text
 
 
 def test_report_escapes_what_a_card_says():

@@ -23,6 +23,7 @@ from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.report.comparison.terminal import plain_progress
 from pkpd.search import Limit, NothingAllowedError, load_menu, menu_of, search_schedules
 from pkpd.search.measures import days_low, planned
+from pkpd.search.result import _why_nothing
 from pkpd.search.simulate import PRIOR, WITHOUT
 from pkpd.search.words import _kept, not_told_apart
 
@@ -196,6 +197,23 @@ def test_a_cycle_that_waits_for_counts_is_late_as_often_as_in_a_comparison(tmp_p
         assert float(share.sel(schedule=member)) == pytest.approx(1.0 - on_time[member], abs=1e-6)
 
 
+def test_nothing_is_late_where_nothing_waits(tmp_path):
+    """A limit on late cycles left out the schedule that has none."""
+    gated = FILE.replace(
+        'modifications = ["counts"]',
+        "cycles = 2\nbetween = {{ neutrophils = 1.0, max_wait_days = 14 }}",
+    )
+    alone = '"25 mg" }\nchange.treatment = { between = "none" }\n'
+    path = tmp_path / "menu.toml"
+    path.write_text(gated.format(kind='kind = "menu"', rows=ROWS.replace('"25 mg" }\n', alone)))
+    limits = (Limit("late_start", at_most=0.01, probability=0.01),)
+    menu = replace(load_menu(path), limits=limits, **SIZE)
+    data = search_schedules(menu, marrow="friberg", repeat=False).dataset.sel(view=WITHOUT)
+    assert float(data["figure"].sel(schedule="high", measure="late_start")) == 0.0
+    assert bool(data["allowed"].sel(schedule="high"))
+    assert not bool(data["allowed"].sel(schedule="middle"))
+
+
 def test_planned_amounts_are_counted_to_the_last_day():
     regimen = pkpd.on_off("lenalidomide", "10 mg", on=21, off=7, cycles=3)
     assert planned(regimen, 70).per_week == {"lenalidomide": pytest.approx(10 * (42 + 14) * 7 / 70)}
@@ -260,6 +278,27 @@ def test_a_limit_that_nothing_keeps_is_one_sentence_with_the_nearest(menu):
     assert result.dataset.sizes["first"] == 0
     assert "None of 4 schedules" in result.sentence()
     assert "0 of 4 schedules keep" in result.summary()
+
+
+@pytest.mark.parametrize(
+    ("limit", "remedy"),
+    [
+        (Limit("dlt", at_most=0.1), "add lower doses, longer intervals or reductions, or raise"),
+        (Limit("nadir_platelets", at_least=20), "intervals or reductions, or lower the limit"),
+        (Limit("remission", at_least=0.5), "add higher doses, or lower the limit"),
+    ],
+)
+def test_the_remedy_of_a_limit_that_nothing_keeps_leads_towards_it(limit, remedy):
+    answer = SimpleNamespace(
+        members=("low",), over=lambda _: np.array([0.5]), beyond=lambda *_: (0.75, 0.0)
+    )
+    nothing = SimpleNamespace(
+        view=WITHOUT,
+        answers={WITHOUT: answer},
+        members=("low",),
+        menu=SimpleNamespace(name="menu", limits=(limit,)),
+    )
+    assert remedy in _why_nothing(nothing)  # type: ignore[arg-type]
 
 
 def test_the_nearest_is_the_same_in_sentence_and_table(found):

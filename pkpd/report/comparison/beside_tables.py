@@ -12,24 +12,39 @@ if TYPE_CHECKING:
     from pkpd.comparison.results import TrialResult
 
 
+_AXES = {
+    "rule_neutrophils": "neutrophil_threshold",
+    "rule_platelets": "platelet_threshold",
+    "rule_by_day": "by_day",
+}
+
+
+def own_cell(result: TrialResult) -> tuple[int, int, int] | None:
+    """Place of the rule as run among other rules: of neutrophils, platelets and day, if any."""
+    curves, attrs = result.curves, result.curves.attrs
+    if attrs.get("rule_kind") != "not_recovered":
+        return None
+    places = [
+        np.flatnonzero(np.isclose(curves[axis].values, float(attrs.get(name, np.nan))))
+        for name, axis in _AXES.items()
+    ]
+    if not all(place.size for place in places):
+        return None
+    neutrophils, platelets, day = (int(place[0]) for place in places)
+    return neutrophils, platelets, day
+
+
 def rule_as_run(result: TrialResult) -> str:
     """How the rule as run is marked among other rules, or that it is not among them."""
-    curves, attrs = result.curves, result.curves.attrs
-    if not str(attrs.get("rule_kind", "not_recovered")).startswith("not_recovered"):
-        return (
-            "Shares not recovered by a day: the rule as run is of low counts, and not among them."
-        )
-    axes = {
-        "rule_neutrophils": "neutrophil_threshold",
-        "rule_platelets": "platelet_threshold",
-        "rule_by_day": "by_day",
-    }
-    for name, axis in axes.items():
-        if not np.isclose(curves[axis].values, float(attrs.get(name, np.nan))).any():
-            if len({row.rule for row in dlt_rows(result)}) > 1:
-                return "Rules of the cohorts differ: none is outlined."
-            return "The rule as run is not among them."
-    return "Outlined: the rule as run."
+    if own_cell(result) is not None:
+        return "Outlined: the rule as run."
+    kind = str(result.curves.attrs.get("rule_kind", "not_recovered"))
+    if kind != "not_recovered":
+        of = "counts that fell low" if kind.startswith("not_recovered") else "low counts"
+        return f"Shares not recovered by a day: the rule as run is of {of}, and not among them."
+    if len({row.rule for row in dlt_rows(result)}) > 1:
+        return "Rules of the cohorts differ: none is outlined."
+    return "The rule as run is not among them."
 
 
 _SHOWN = 0.0005

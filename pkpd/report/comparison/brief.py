@@ -74,7 +74,8 @@ class BriefPrinter:
             self._line(answer if known in ("", self._known) else f"{known} {answer}")
             self._known = known or self._known
         self.console.print(brief_table(result, self.console.width))
-        if told := beside_tables.other_way(result):
+        idle = result.curves.attrs.get("without_effect", "")
+        for told in filter(None, (beside_tables.other_way(result), idle)):
             self._line(told)
         self.console.print()
 
@@ -87,7 +88,7 @@ class BriefPrinter:
             if self._few or "NOT CONVERGED" in marrow:
                 self._line(f"{marrow}.")
         counted = wording.assumed_inputs(row for t in result.trials for row in t.rows)
-        many = "no input is" if not counted else f"{len(counted)} inputs are"
+        many = {0: "no input is", 1: "1 input is"}.get(len(counted), f"{len(counted)} inputs are")
         draws = min((int(t.curves.attrs.get("draws", FEW_DRAWS)) for t in result.trials), default=0)
         few = (
             f" With {draws} draws a risk that rests on few of them is off by more than its Monte "

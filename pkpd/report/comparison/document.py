@@ -45,7 +45,7 @@ def render(result: ComparisonResult, pages: Mapping[str, Sequence[Drawing]]) -> 
     record = result.record
     return rendered(
         _TEMPLATE,
-        title="Blood counts and dose-limiting toxicity: " + _names(result),
+        title=_heading(result),
         question=record.get("question") or _question(result),
         trials=[_trial(t, pages.get(t.trial.id, ()), record) for t in result.trials],
         assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
@@ -86,16 +86,22 @@ def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _heading(result: ComparisonResult) -> str:
+    """Heading of the page: of one trial its title, of several their names."""
+    told = result.trials[0].trial.title if len(result.trials) == 1 else _names(result)
+    return f"Blood counts and dose-limiting toxicity: {told}"
+
+
 def _names(result: ComparisonResult) -> str:
     return ", ".join(t.trial.name for t in result.trials)
 
 
 def _question(result: ComparisonResult) -> str:
     lines = dict.fromkeys(row.line for t in result.trials for row in t.rows if row.line)
+    of = f" of {_names(result)}" if len(result.trials) > 1 else ""
     return (
-        f"How deep do {' and '.join(lines)} fall under each schedule of "
-        f"{_names(result)}, when do they recover, and how large is the risk of a dose-limiting "
-        "toxicity?"
+        f"How deep do {' and '.join(lines)} fall under each schedule{of}, when do they recover, "
+        "and how large is the risk of a dose-limiting toxicity?"
     )
 
 
@@ -175,21 +181,21 @@ def _title(trial: Trial, cohort: str) -> str:
 def _summary_heads(result: TrialResult) -> list[str]:
     lines = recovery_thresholds(result)
     return [
-        *(f"{line.capitalize()}: nadir, 10^9/L" for line in lines),
-        *(f"{line.capitalize()} >= {at:g}, day" for line, at in lines.items()),
         "DLT risk, predicted (90 % interval)",
         "DLT, published (interval)",
+        *(f"{line.capitalize()}: nadir, 10^9/L" for line in lines),
+        *(f"{line.capitalize()} >= {at:g}, day" for line, at in lines.items()),
     ]
 
 
 def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
-    """One row of the answer table: medians with the 90 % range of patients, and the DLT risk."""
+    """One row of the answer table: the DLT risk, and medians with the 90 % range of patients."""
     mine = [row for row in result.rows if row.cohort == cohort]
     lines = recovery_thresholds(result)
     chosen = [_first(mine, "nadir", line) for line in lines]
     for line, at in lines.items():
         chosen.append(recovery_row(mine, line, at))
-    cells = []
+    cells = _dlt_cells(next((r for r in wording.dlt_rows(result) if r.cohort == cohort), None))
     for row in chosen:
         span = (
             ""
@@ -200,19 +206,20 @@ def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
         )
         middle = "-" if row is None else wording.number(row.estimate, row.unit, row.mc_error)
         cells.append((middle, span))
-    dlt = next((r for r in wording.dlt_rows(result) if r.cohort == cohort), None)
-    if dlt is None:
-        cells += [("-", ""), ("-", "")]
-    else:
-        span = wording.percent_range(dlt.lower, dlt.upper, dlt.estimate, dlt.mc_error)
-        if judged := wording.judged_text(dlt):
-            span = f"{span}, {judged}"
-        known = not math.isnan(dlt.estimate)
-        middle = wording.percent(dlt.estimate, dlt.mc_error) if known else wording.NOT_JUDGED
-        cells.append((middle, span))
-        told = wording.published_text(dlt, separator="\n").split("\n")
-        cells.append((told[0] or "-", told[1].strip("()") if len(told) > 1 else ""))
     return {"title": _title(result.trial, cohort), "cells": cells}
+
+
+def _dlt_cells(dlt: EndpointRow | None) -> list[tuple[str, str]]:
+    """Risk of a DLT with its interval, and what was published of it."""
+    if dlt is None:
+        return [("-", ""), ("-", "")]
+    span = wording.percent_range(dlt.lower, dlt.upper, dlt.estimate, dlt.mc_error)
+    if judged := wording.judged_text(dlt):
+        span = f"{span}, {judged}"
+    known = not math.isnan(dlt.estimate)
+    middle = wording.percent(dlt.estimate, dlt.mc_error) if known else wording.NOT_JUDGED
+    told = wording.published_text(dlt, separator="\n").split("\n")
+    return [(middle, span), (told[0] or "-", told[1].strip("()") if len(told) > 1 else "")]
 
 
 def _first(rows: Sequence[EndpointRow], endpoint: str, line: str) -> EndpointRow | None:

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pkpd.fitting.plots.style import own_axes
 from pkpd.report import wording
+from pkpd.report.comparison.beside_tables import own_cell
 from pkpd.report.comparison.style import (
     GREY,
     INK,
@@ -293,12 +294,12 @@ def sensitivity_panel(
             fontsize=5.5,
             color="white" if value > 0.5 else INK,
         )
-    own = _own_cell(result, anc, plt, by_day)
+    own = own_cell(result)
     if own is not None:
-        row, column = own
+        of_anc, of_plt, column = own
         ax.add_patch(
             Rectangle(
-                (column - 0.5, row - 0.5),
+                (column - 0.5, of_anc * plt.size + of_plt - 0.5),
                 1,
                 1,
                 fill=False,
@@ -371,16 +372,6 @@ def _criteria(result: TrialResult, line: str) -> list[str]:
 
 def _thresholds(result: TrialResult, line: str) -> list[float]:
     return [wording.criterion(name)[1] for name in _criteria(result, line)]
-
-
-def _own_cell(result: TrialResult, anc: Any, plt: Any, by_day: Any) -> tuple[int, int] | None:
-    names = ("rule_neutrophils", "rule_platelets", "rule_by_day")
-    wanted = [float(result.curves.attrs.get(name, np.nan)) for name in names]
-    axes = zip((anc, plt, by_day), wanted, strict=True)
-    places = [np.flatnonzero(np.isclose(values, want)) for values, want in axes]
-    if any(place.size == 0 for place in places):
-        return None
-    return int(places[0][0] * len(plt) + places[1][0]), int(places[2][0])
 
 
 def _title(ax: Axes, result: TrialResult, cohort: str, width: int) -> None:

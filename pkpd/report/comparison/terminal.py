@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -256,8 +256,7 @@ def sensitivity_table(result: TrialResult) -> Table:
     data = data.transpose("cohort", "by_day", "neutrophil_threshold", "platelet_threshold")
     anc = data["neutrophil_threshold"].values
     plt = data["platelet_threshold"].values
-    attrs = result.curves.attrs
-    own = [attrs.get(k) for k in ("rule_by_day", "rule_neutrophils", "rule_platelets")]
+    own = beside_tables.own_cell(result)
     table = _plain_table()
     table.add_column("neutrophils\nplatelets", overflow="fold")
     table.add_column("\nday", justify="right")
@@ -267,8 +266,7 @@ def sensitivity_table(result: TrialResult) -> Table:
     for i, cohort in enumerate(data["cohort"].values):
         for d, day in enumerate(data["by_day"].values):
             cells = [
-                _whole_percent(float(data.values[i, d, a, p]))
-                + ("*" if _is_own(own, (day, anc[a], plt[p])) else " ")
+                _whole_percent(float(data.values[i, d, a, p])) + ("*" if (a, p, d) == own else " ")
                 for a, p in np.ndindex(anc.size, plt.size)
             ]
             last = d + 1 == data.sizes["by_day"]
@@ -295,10 +293,6 @@ def words_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def _is_own(own: Sequence[Any], place: Sequence[Any]) -> bool:
-    return all(o is not None and np.isclose(float(o), v) for o, v in zip(own, place, strict=True))
 
 
 def _plain_table() -> Table:
