@@ -313,7 +313,7 @@ def _read_cohort(
         note=row.text("note", default=""),
         published=_read_published(row),
         rule=rule,
-        clocks=_clocks(row if "clocks" in row else root, of_rule),
+        clocks=_clocks(row, _clocks(root, of_rule)),
         medians=_medians(row),
     )
 
