@@ -128,7 +128,7 @@ class Distribution:
 def _beta_shapes(median: float, concentration: float) -> tuple[float, float]:
     from scipy.special import betaincinv
 
-    low, high = 1e-3, 1 - 1e-3
+    low, high = 0.0, 1.0
     while low < (share := 0.5 * (low + high)) < high:  # scipy.optimize takes long to import
         a = share * concentration
         if betaincinv(a, concentration - a, 0.5) < median:

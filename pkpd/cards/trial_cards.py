@@ -290,7 +290,7 @@ def _read_cohort(
         "medians": _medians(row),
     }
     rule = row.text("rule", default=root.text("rule", default=None))
-    clocks = row if "clocks" in row else root
+    row.texts("clocks", default=())
     names = row.texts("courses", default=tuple(library.courses))
     changes = row.named_tables("change", default={})
     row.knows_all_keys()  # one that is only misspelt may be why another is refused
@@ -320,7 +320,7 @@ def _read_cohort(
         id=cohort_id,
         regimen=regimen,
         rule=rule,
-        clocks=_clocks(clocks, of_rule),
+        clocks=_clocks(row, _clocks(root, of_rule)),
         **about,
     )
 

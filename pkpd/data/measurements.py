@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pkpd.data.csv_cells import number_of
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Observations
 from pkpd.data.declared_units import COUNTED, DeclaredUnits, check_typical
 from pkpd.data.events import OBSERVATION, EventTable
@@ -35,7 +36,7 @@ class HowMeasured:
 def code_of(text: str | int) -> int | str:
     """Read a code as a whole number if it is one, else as text without regard to capitals."""
     try:
-        number = float(text)
+        number = number_of(str(text))
     except ValueError:
         return str(text).strip().casefold()
     return int(number) if number.is_integer() else str(text)

@@ -21,6 +21,7 @@ from pkpd.arguments import MAPPING, NONE, TEXT, check_arguments
 from pkpd.data.csv_cells import (
     has_decimal_comma,
     is_ignored,
+    number_of,
     number_remedy,
     parted_by_points,
     plain_decimal,
@@ -128,7 +129,7 @@ class Sheet:
         texts = [self.text(column, i) for i in range(len(self.rows))]
         for i, text in enumerate(with_points(texts) if self.decimal_comma else texts):
             try:
-                out[i] = _number(text) if text else np.nan
+                out[i] = number_of(text) if text else np.nan
             except ValueError:
                 bad.append(i)
         if self.decimal_comma and not bad:
@@ -266,15 +267,10 @@ def read_stamp(table: Sheet, i: int, date_format: str) -> datetime:
 def is_number(text: str) -> bool:
     """Whether a text is a number."""
     try:
-        _number(text)
+        number_of(text)
     except ValueError:
         return False
     return True
-
-
-def _number(text: str) -> float:
-    """Read a number as tables have it: Python itself takes 1_5 for 15."""
-    return float(text.replace("_", "?"))
 
 
 def checked_columns(where: str, columns: Mapping[str, str | None] | None) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pkpd.data.csv_cells import number_of
 from pkpd.errors import DataError, PkpdError
 from pkpd.nonmem.records import Record
 
@@ -251,7 +252,7 @@ def _condition(record: Record, text: str) -> Condition:
 def _value(text: str) -> float:
     text = text.strip()
     try:
-        return float(re.sub(r"[dD]", "E", text))
+        return number_of(re.sub(r"[dD]", "E", text))
     except ValueError:
         return np.nan
 

@@ -167,7 +167,7 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
             continue
         strange = _of_another(stream, found)
         if strange:
-            foreign |= {path.with_suffix("")} if found.problem is not None else set()
+            foreign |= {_run(path)} if found.problem is not None else set()
             notes.append(f"{path.name} {strange}, so it was not compared")
         elif method and _by_another(found, method):
             others.add(path.stem)
@@ -179,14 +179,14 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
             every = _with_listing(stream, found, method, notes)
             compared += [replace(one, whose=_whose(path)) for one in every]
     for path in paths:
-        if path.with_suffix("") in foreign:
+        if _run(path) in foreign:
             continue
         if path.suffix.lower() == ".ext" and method and path.stem not in others:
             given = _read(read_estimates, path, notes)
             if given is not None:
                 every = _at_final(stream, given[0], given[1], method, path.name, notes)
                 compared += [replace(one, whose=_whose(path.with_suffix(".lst"))) for one in every]
-    known = [p for p in _estimates(paths, stream.path) if p.with_suffix("") not in foreign]
+    known = [p for p in _estimates(paths, stream.path) if _run(p) not in foreign]
     for path in paths:
         if path.suffix.lower() in (*_LISTINGS, ".ext"):
             continue
@@ -225,6 +225,11 @@ def _whose(listing: Path) -> str:
         return NONMEM
     with listing.open(encoding="utf-8", errors="replace") as lines:
         return WRITTEN if lines.readline().strip() == OWN else NONMEM
+
+
+def _run(path: Path) -> Path:
+    """Name of the run that wrote a file, however the file is named."""
+    return path.resolve().with_suffix("")
 
 
 def _beside(path: Path) -> list[Path]:

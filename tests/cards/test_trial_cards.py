@@ -145,6 +145,8 @@ def test_days_count_from_the_clock_of_the_rule_unless_the_file_names_another(tmp
     assert load_trial(path).cohorts[0].clocks == ("second",)
     path.write_text(f'clocks = ["first_dose"]\n{path.read_text()}')
     assert load_trial(path).cohorts[0].clocks == ("first_dose",)
+    path.write_text(f'{path.read_text()}\n[[cohort]]\nid = "own"\nclocks = ["second"]\n')
+    assert load_trial(path).cohorts[0].clocks == ("second",)
     path.write_text(text.split("[course.second]")[0])
     with pytest.raises(CardError, match="clocks: 'second' is no course of cohort 'all'"):
         load_trial(path)

@@ -142,6 +142,7 @@ def edit(line, **cells):
         (edit(2, DV="3"), {}, "row 2, ID 1, column DV: 3 on a record with EVID 1"),
         (edit(3, DV="."), {}, "row 3, ID 1, column DV: an observation without a value"),
         (edit(3, DVID="9"), {}, "row 3, ID 1, column DVID: 9 is no known line"),
+        (edit(3, DVID="0_1"), {}, "row 3, ID 1, column DVID: 0_1 is no known line"),
         (edit(3, CENS="2"), {}, "row 3, ID 1, column CENS: 2 is no censoring code"),
         (edit(4, DV="."), {}, "row 4, ID 1, column CENS: the value is below the limit"),
         (edit(4, LIMIT="0.5"), {}, "0.5 is not below the limit of quantification 0.1"),

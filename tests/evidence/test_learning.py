@@ -2,6 +2,9 @@
 
 import copy
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -271,20 +274,24 @@ def test_simulations_under_other_cards_of_drugs_are_refused(table_file, tmp_path
     assert "cytarabine" in written
     kept.refuse_other_cards(place, likelihood)
 
-    def changed(key, to):
+    def changed(card, *keys, to):
         def read(file, shown):
             found = copy.deepcopy(contents(file, shown))
-            if "fleming1995_cytarabine" in shown:
-                found["parameters"]["CL_per_area"][key] = to
+            if Path(shown).stem == card:
+                reduce(getitem, keys[:-1], found)[keys[-1]] = to
             return found
 
         monkeypatch.setattr(kept, "contents", read)
 
-    changed("source", "in other words")
+    clearance = "fleming1995_cytarabine", "parameters", "CL_per_area"
+    changed(*clearance, "source", to="in other words")
     kept.refuse_other_cards(place, likelihood)
-    changed("value", 99.0)
-    with pytest.raises(PkpdError, match="its simulations are of other cards of cytarabine; name"):
-        kept.refuse_other_cards(place, likelihood)
+    changed("fleming1995_cytarabine", "reference", "read_as", to="in other words")
+    kept.refuse_other_cards(place, likelihood)
+    for number in ((*clearance, "value"), ("cytarabine", "leukaemia", "reference", "value")):
+        changed(*number, to=99.0)
+        with pytest.raises(PkpdError, match="simulations are of other cards of cytarabine; name"):
+            kept.refuse_other_cards(place, likelihood)
     (place / kept.CARDS).unlink()
     kept.refuse_other_cards(place, likelihood)  # a folder that does not tell
     assert not list(place.iterdir())

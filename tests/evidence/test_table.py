@@ -35,6 +35,7 @@ def row(**changes):
             {"numerator": "", "value": "60%"},
             "column value: '60%' is no number; write 0.32 for 32 %",
         ),
+        ({"numerator": "", "value": "0_6"}, "column value: '0_6' is no number"),
         ({"endpoint": "cr_rat"}, "column endpoint: endpoint 'cr_rat': it is not known.*cr_rate"),
         ({"schedule": "cytarabine 100 mg/m2"}, 'row 2, column schedule: schedule "cytarabine'),
         ({"schedule": "cytarabine:high mg/m2:IV:1-5"}, '"high mg/m2" is no amount'),

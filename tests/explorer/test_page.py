@@ -109,11 +109,15 @@ def in_address(page) -> dict:
     return tomllib.loads(parse_qs(urlsplit(page.url).fragment)["toml"][0])
 
 
-def move(page, label: str, value: str) -> None:
+def slide(page, label: str, value: str) -> None:
     slider = page.get_by_label(label, exact=True)
     slider.evaluate(
         "(s, v) => { s.value = v; s.dispatchEvent(new Event('input', { bubbles: true })); }", value
     )
+
+
+def move(page, label: str, value: str) -> None:
+    slide(page, label, value)
     settled(page)
 
 
@@ -177,6 +181,25 @@ def test_curves_of_some_draws_come_first_and_go(page):
     assert told[0][2] != told[-1][2]
     assert page.locator("#sketched").is_hidden()
     assert page.locator("#pictures.sketch").count() == 0
+
+
+@pytest.mark.slow
+def test_figures_that_are_wanted_no_more_are_not_waited_for(page):
+    """While they are worked out the slider moves on: the curves of its new place come."""
+    held = []
+
+    def held_once(route):
+        if held or route.request.post_data_json["sketch"]:
+            route.continue_()
+        else:
+            held.append(route)  # never answered
+
+    page.route("**/api/simulate", held_once)
+    with page.expect_request(lambda asked: '"sketch":false' in (asked.post_data or "")):
+        slide(page, DOSE, "32")
+    move(page, DOSE, "33")
+    assert len(held) == 1
+    assert in_address(page)["cohort"][0]["change"]["clofarabine"]["amount"] == "33 mg/m^2"
 
 
 @pytest.mark.slow

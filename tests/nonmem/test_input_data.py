@@ -78,6 +78,7 @@ def test_synonyms_and_dropped_items():
             lambda f: items(f, "d.csv IGNORE=C", "ID TIME AMT DV SEX=DROP"),
             "column ID: '#' is no number",
         ),
+        (lambda f: items(f, "d.csv", "ID TIME AMT DV", "1,0,1_0,.\n"), "AMT: '1_0' is no number"),
         (lambda f: items(f, "d.csv IGNORE=@ IGNORE=(TIME.EQ.0.0)"), "versions of NONMEM differ"),
         (lambda f: items(f, "d.csv (F4.0)"), "FORTRAN format"),
         (lambda f: items(f, "d.csv TRANSLATE=(TIME/24)"), "TRANSLATE is not read"),

@@ -161,7 +161,7 @@ def test_a_step_after_another_does_not_begin_at_the_starting_values(
     assert ("the objective at the starting values is that of FO" in str(found)) == (compared == 1)
 
 
-def test_listings_of_other_streams_and_data_are_not_compared(tmp_path):
+def test_listings_of_other_streams_and_data_are_not_compared(tmp_path, monkeypatch):
     other = STREAM.replace("+ ETA(1)", "+ 2*ETA(1)")
     found = with_listing(tmp_path, stream=other).verify()
     assert not found.verified
@@ -177,6 +177,8 @@ def test_listings_of_other_streams_and_data_are_not_compared(tmp_path):
     found = stream.verify()
     assert [one.what for one in found.compared] == ["objective (focei) at the starting values"]
     assert "sdtab1 is not compared: the estimates beside it are of another run" in str(found)
+    monkeypatch.chdir(tmp_path)  # however its files are named
+    assert str(stream.verify(["run1.lst", "sdtab1"])) == str(found)
     assert "nothing of NONMEM's" in str(stream.verify([]))
 
 

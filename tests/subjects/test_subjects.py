@@ -150,6 +150,8 @@ def test_beta_bernoulli_zero_inflated_and_constant():
     beta = Distribution("beta", median=12, lower=2, upper=30)
     assert beta.from_score(0.0) == pytest.approx(12.0, rel=1e-9)
     assert 2 <= beta.from_score(-8.0) < beta.from_score(8.0) <= 30
+    near = Distribution("beta", median=0.05, lower=0, upper=100, concentration=1e4)
+    assert near.from_score(0.0) == pytest.approx(0.05, rel=1e-9)
     z = stratified_normals(stream(1, "x"), 10_000)
     # 10 000 stratified scores: the share is right to one part in 10 000
     assert Distribution("bernoulli", probability=0.62).from_score(z).mean() == pytest.approx(

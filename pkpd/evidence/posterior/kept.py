@@ -22,8 +22,7 @@ from pkpd.marrow.variants import Variant
 CARDS = "cards.json"
 _ACTS = ("pk", "effect", "parameters", "by_mouth", "holds", "leukaemia")
 _WORDS = ("assumptions", "citation", "description", "disagreement", "doi", "limits", "note", "pmid",
-          "range_means", "read_as", "reference", "source", "status", "title", "url",
-          "words")  # fmt: skip
+          "range_means", "read_as", "source", "status", "title", "url", "words")  # fmt: skip
 
 
 def place_of(
@@ -87,7 +86,9 @@ def _cards(drugs: Iterable[str]) -> dict[str, str]:
 
 
 def _read(file: Any) -> dict[str, Any]:
-    return _without_words(contents(file, str(file)))
+    # where a card is from stands at its top; other references are doses and sizes of bodies
+    found = contents(file, str(file))
+    return _without_words({key: value for key, value in found.items() if key != "reference"})
 
 
 def _without_words(value: Any) -> Any:

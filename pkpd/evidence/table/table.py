@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pkpd.cards.files import nearest_of
-from pkpd.data.csv_cells import rows_of
+from pkpd.data.csv_cells import number_of, rows_of
 from pkpd.errors import DataError
 from pkpd.evidence.table.can_be_simulated import check_simulated
 from pkpd.evidence.table.endpoints import endpoint_of
@@ -210,7 +210,7 @@ class _Cells:
         if not text:
             return None
         try:
-            number = float(text)
+            number = number_of(text)
         except ValueError:
             number = None
         if number is None:

@@ -18,6 +18,7 @@ let shown = 0; // turn of the picture that is shown
 let sketched = 0; // turn of the curves that are shown, of some draws
 let underWay = false;
 let waiting = false;
+let whole = null; // given up where the controls move on, as the server does then
 let content = null;
 let address = "";
 const SLOW_MS = 700;
@@ -28,11 +29,11 @@ let notice = []; // what was wrong with an address or a file, until something is
 
 class Stopped extends Error {}
 
-async function ask(path, body) {
+async function ask(path, body, signal) {
   let response;
   try {
     response = await fetch(path, body === undefined ? {} : {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal,
     });
   } catch {
     throw new Stopped();
@@ -52,7 +53,11 @@ function changed() {
   slow = setTimeout(() => {
     if (shown < turn && shown) byId("state").textContent = "The answer to what you set is under way; the pictures are those before.";
   }, SLOW_MS);
-  if (underWay) { waiting = true; return; }
+  if (underWay) {
+    waiting = true;
+    whole?.abort();
+    return;
+  }
   simulate();
 }
 
@@ -62,8 +67,10 @@ async function simulate() {
     waiting = false;
     const number = turn;
     try {
-      const asked = { ...state.settings(), data: state.doc.data, tab: PAGE, turn: number, sketch: sketched < number };
-      const response = await ask("api/simulate", asked);
+      const first = sketched < number;
+      whole = first ? null : new AbortController();
+      const asked = { ...state.settings(), data: state.doc.data, tab: PAGE, turn: number, sketch: first };
+      const response = await ask("api/simulate", asked, whole?.signal);
       running(true);
       if (response.status === 409) continue;
       const answer = await response.json();
@@ -76,6 +83,7 @@ async function simulate() {
       if (answer.sketch) sketch(answer, number);
       else if (number >= shown) show(answer, number);
     } catch (error) {
+      if (whole?.signal.aborted) continue;
       if (!(error instanceof Stopped)) { say([String(error)]); break; }
       running(false);
       await pause(AGAIN_MS);
