@@ -14,11 +14,12 @@ import pkpd
 from benchmarks import honest
 from pkpd.checks import look_before_fit
 from pkpd.errors import PkpdError, PkpdWarning
-from pkpd.fitting.judge.ended import _exchanged, _modes, _together
+from pkpd.fitting.judge.ended import _absurd, _exchanged, _modes, _together
 from pkpd.fitting.judge.far import far_values
 from pkpd.fitting.judge.findings import Finding, in_order, told
 from pkpd.fitting.judge.influence import Linear, chances, of_study, shifts
 from pkpd.fitting.maximum.estimate import maximum_likelihood
+from pkpd.fitting.model.likelihood import bind
 from pkpd.models import PopulationModel, Prior, compartments, covariate, parameter, residual
 
 
@@ -287,8 +288,11 @@ def test_logarithms_of_errors_in_time_are_no_predictions():
         ]
     drift = residual.lognormal(0.1, processes=[residual.ornstein_uhlenbeck(0.05, 50.0)])
     made = PopulationModel(compartments(1), [parameter("CL", 0.1), parameter("V", 20.0)], drift)
-    found = look_before_fit(pkpd.read_nonmem(pd.DataFrame(rows)), made)
-    assert found.summary() == "Nothing speaks against a fit."
+    data = pkpd.read_nonmem(pd.DataFrame(rows))
+    assert look_before_fit(data, made).summary() == "Nothing speaks against a fit."
+    ended = SimpleNamespace(likelihood=bind(made, data), absurd=np.array([0]))
+    ended.log_densities, ended.predictions = np.arange(160.0), np.full(160, np.log(5000.0))
+    assert "where it predicts 5000: the objective means nothing" in _absurd(ended)[0].what
 
 
 def test_a_value_where_all_others_are_0_is_told_without_a_ratio():
