@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pkpd.data.events import EventTable
+from pkpd.data.dataset import Dataset
 from pkpd.nonmem.evaluate import Evaluator
 from pkpd.nonmem.tree import Statement
 
@@ -27,14 +27,18 @@ CONSTANTS = {
 }
 
 
-def given_variables(events: EventTable) -> dict[str, Any]:
+def given_variables(data: Dataset) -> dict[str, Any]:
     """Variables that NONMEM sets at every record, numbers or [B, N]."""
+    events, level = data.events, data.covariates.get("L2")
     first = np.zeros(events.shape, bool)
     first[:, 0] = True
     newind = np.where(first, 1.0, 2.0)
     newind[0, 0] = 0.0
     begins = first | events.is_reset
-    return {**CONSTANTS, "NEWIND": newind, "A_0FLG": begins.astype(float), "NEWL2": 1.0}
+    newl2: Any = 1.0  # without L2 each record is a group of its own
+    if level is not None:
+        newl2 = np.where(np.diff(level, axis=1, prepend=np.nan) != 0, 1.0, 2.0)
+    return {**CONSTANTS, "NEWIND": newind, "A_0FLG": begins.astype(float), "NEWL2": newl2}
 
 
 def from_data(

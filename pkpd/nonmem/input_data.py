@@ -434,17 +434,19 @@ def _is_number(cell: str) -> bool:
 
 
 def _day(cell: str, order: str, place: str, name: str, last20: int) -> int:
-    parts = re.split(r"[/.\-]", cell)
+    parts = re.split(r"\D", cell)
+    # two parts are day and month; without a year February has 28 days
+    own = order.replace("y", "") if len(parts) == 2 else order
     try:
-        values = dict(zip(order, (int(p) for p in parts), strict=True))
-        year = values["y"]
+        values = dict(zip(own, (int(p) for p in parts), strict=True))
+        year = values.get("y", 1901)
         year += 0 if year > 99 else 2000 if year <= last20 else 1900
         return date(year, values["m"], values["d"]).toordinal()
     except (ValueError, KeyError):
         raise DataError(
             where=f"{place}, column {name}",
             what=f"'{cell}' is no date",
-            allowed="/".join(order),
+            allowed=f"{'/'.join(order)}, or {'/'.join(order.replace('y', ''))} without a year",
         ) from None
 
 

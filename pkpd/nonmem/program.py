@@ -352,7 +352,8 @@ def _settled_twice(mine: Live, fixed: set[str]) -> set[str]:
 
 def _from_data(mine: Live, kept: set[str], program: Program) -> set[str]:
     """Names among ``kept`` whose every assignment follows from data items and constants."""
-    data = set(program.columns) | {OBSERVED, "NEWIND", "ICALL", "IREP", "NPROB", "IPROB", "PI"}
+    given = (OBSERVED, "NEWIND", "NEWL2", "ICALL", "IREP", "NPROB", "IPROB", "PI")
+    data = {*program.columns, *given}
     every = assigned(mine.pk) | assigned(mine.error)
     good = set(every)
     while True:

@@ -146,7 +146,7 @@ def _flagged(program: Program, acting: Live, data: Dataset) -> bool:
     seen = data.observations
     values: dict[str, Any] = {
         name: value[seen.subject, seen.record] if np.ndim(value) == 2 else value
-        for name, value in {**given_variables(data.events), **data.covariates}.items()
+        for name, value in {**given_variables(data), **data.covariates}.items()
     }
     values[OBSERVED] = 1.0
     run = Evaluator(values, lambda name, number: choose_element(name, number, values))

@@ -98,7 +98,7 @@ class StreamPredictor(OfPrograms):
         self._default = program.compartments.observed
         self._cmt = predicted_compartments(program, data)
         self.live: Live = what_acts(program, data)
-        self.given = carried.given_variables(events)
+        self.given = carried.given_variables(data)
         there = np.zeros(events.shape)
         there[self._rows, self._columns] = 1.0
         self.given[OBSERVED] = there
@@ -297,20 +297,23 @@ class StreamPredictor(OfPrograms):
 
     def values(self, parameters: Mapping[str, Any], *names: str) -> dict[str, np.ndarray]:
         """Values of variables of the code at the observations, [M], without residual error."""
-        starts, states = self._kept(parameters)
-        every = self._gathered(self._environment(parameters, starts))
-        for k in range(self.structure.effects.eps):
-            every[element("EPS", k + 1)] = every[element("ERR", k + 1)] = 0.0
-        mine = None if states is None else states[self._rows, self._columns]
-        self._with_amounts(every, mine, self._cmt[self._rows, self._columns])
-        # all of $ERROR: what is asked for need not act on Y
-        self._run(every, self.structure.program.error.statements)
-        n = len(self._rows)
+        every, n = self._gathered(self._after(parameters)), len(self._rows)
         return {
             name: np.broadcast_to(np.asarray(every[name], dtype=float), (n,))
             for name in names
             if name in every
         }
+
+    def _after(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of variables after each record, numbers, [B, 1] or [B, N], EPS being 0."""
+        starts, states = self._kept(parameters)
+        every = self._environment(parameters, starts)
+        for k in range(self.structure.effects.eps):
+            every[element("EPS", k + 1)] = every[element("ERR", k + 1)] = 0.0
+        # all of $ERROR: what is asked for need not act on Y
+        with np.errstate(all="ignore"):
+            every = self._with_amounts(every, states, self._cmt)
+            return self._run(every, self.structure.program.error.statements)
 
     # What is asked of a predictor -----------------------------------------------------------------
 
@@ -425,9 +428,7 @@ class StreamPredictor(OfPrograms):
         if _equal(*(self._outcome({**begun, **constant(value)}) for begun, value in poisoned)):
             self._starts |= constant(0.0)
             return
-        if not _equal(
-            self._outcome({**first, **constant(0.0)}), self._outcome({**second, **constant(0.0)})
-        ):
+        if not _equal(*(self._outcome({**begun, **constant(0.0)}) for begun in (first, second))):
             self._refuse_carried([n for n in first if not np.array_equal(first[n], second[n])])
         self._scanned = tuple(others)
         self._starts |= {name: np.zeros(self.dataset.events.shape) for name in others}
@@ -448,8 +449,8 @@ class StreamPredictor(OfPrograms):
         begin = {_first(name): _POISONS[0] for name in others}
         if _equal(found, self._outcome(first=begin)):
             return
-        after = self.values(self._probe(1) | begin, *others)
-        left = [name for name, value in after.items() if np.any(value != _POISONS[0])]
+        after, valid = self._after(self._probe(1) | begin), self.dataset.events.valid
+        left = [name for name in others if np.any((after[name] != _POISONS[0]) & valid)]
         if not _equal(found, self._outcome(first={k: begin[k] for k in map(_first, left)})):
             self._refuse_carried(left)
 
@@ -463,8 +464,7 @@ class StreamPredictor(OfPrograms):
         )
 
     def _find_flags(self) -> np.ndarray:
-        n = len(self._rows)
-        one, two = (self._joined(self._probe(seed), None)[-n:] for seed in (2, 3))
+        one, two = (self._joined(self._probe(seed), None)[-len(self._rows) :] for seed in (2, 3))
         known = np.all(np.isin(one, (0, 1, 2)))
         if not np.array_equal(one, two) or not known:
             raise PkpdError(

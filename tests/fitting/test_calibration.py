@@ -120,7 +120,7 @@ def test_failed_fits_are_counted_and_told(tmp_path, monkeypatch):
     monkeypatch.setattr(CalibrationFit, "run", failing)
     found = calibrate(conjugate.model(), conjugate.data(4), n=40, **QUICK)
     assert len(found) == 39
-    assert "1 fits failed (fit 1: ValueError: no)" in found.verdict
+    assert "1 fit failed (fit 1: ValueError: no)" in found.verdict
     assert "2 % of the draws diverged" in found.verdict
     assert "39 fits had too few independent draws" in found.verdict
 

@@ -339,6 +339,24 @@ def test_weight_is_found_on_clearance_and_volume_of_newborns():
         assert row.lower < 1.0 < row.upper
 
 
+def test_categories_are_counted_over_all_records(data):
+    """Comedication that begins late: who has it at the first record is not who ever has it."""
+    late, here = np.zeros((N, K)), np.arange(N)
+    late[:, 1] = here == 5
+    with pytest.raises(PkpdError, match="LATE: category 1 has 1 subject; allowed: 3 or more"):
+        relations_of(data, late, "LATE")
+    late[:, 1], late[0, 0] = here < 20, 1.0
+    assert relations_of(data, late, "LATE") == ["a ~ LATE, category"]
+    late[0, 0] = 0.0  # all in the category at their first records, and not later
+    assert relations_of(data, late, covariate.category("LATE", 0)) == ["a ~ LATE, category"]
+
+
+def relations_of(data, values, *given):
+    study = replace(data, covariates={**data.covariates, "LATE": values})
+    relations, _ = candidate_relations(level_model(), study, {"a": list(given)}, ["power"])
+    return [one.name for one in relations]
+
+
 @pytest.mark.long  # scores have their closed form above
 def test_scores_of_unrelated_covariates_are_chi_square():
     model, data = newborns()

@@ -14,10 +14,12 @@ import pkpd
 from benchmarks import honest
 from pkpd.checks import look_before_fit
 from pkpd.errors import PkpdError, PkpdWarning
-from pkpd.fitting.judge.ended import _exchanged, _modes
+from pkpd.fitting.judge.ended import _absurd, _exchanged, _modes, _together
+from pkpd.fitting.judge.far import far_values
 from pkpd.fitting.judge.findings import Finding, in_order, told
 from pkpd.fitting.judge.influence import Linear, chances, of_study, shifts
 from pkpd.fitting.maximum.estimate import maximum_likelihood
+from pkpd.fitting.model.likelihood import bind
 from pkpd.models import PopulationModel, Prior, compartments, covariate, parameter, residual
 
 
@@ -241,6 +243,63 @@ def test_words_on_modes_name_subjects_and_those_on_an_exchange_the_volume_of_the
     two = SimpleNamespace(estimates={"ka": 1.0, "CL": 1.0, "V1": 9.0}, exchange=(0.5, None))
     (one,) = _exchanged(two)
     assert one.parameters == ("ka", "CL", "V1")
+
+
+def test_a_single_parameter_along_which_the_objective_is_flat_is_told_alone():
+    found = SimpleNamespace(
+        positive=True, flat=np.array([[0.0, 1.0]]), not_told=np.array([False, True])
+    )
+    (one,) = _together(SimpleNamespace(gone={}, names=("CL", "V"), found=found))
+    assert one.what == (
+        "V is not told: the objective is flat along it, as far as its curvature can be known, and "
+        "it has no standard error."
+    )
+
+
+def test_random_effects_are_those_of_the_occasions_that_a_subject_has():
+    """One subject comes on five days, each other on one, with four values of four effects."""
+    days = [(0, day) for day in range(5)] + [(i, 0) for i in range(1, 8)]
+    rows = [
+        {
+            "ID": i,
+            "OCC": day + 1,
+            "TIME": 24.0 * day + t,
+            "EVID": int(t == 0),
+            "AMT": 100 * (t == 0),
+        }
+        | {"DV": 3.0 * 0.7**t + 0.1 * i if t else np.nan}
+        for i, day in days
+        for t in range(5)
+    ]
+    parts = [parameter("CL", 12.0, iiv=0.3, iov=0.2), parameter("V", 33.0, iiv=0.2, iov=0.1)]
+    made = PopulationModel(compartments(1), parts, residual.additive(0.5))
+    found = look_before_fit(pkpd.read_nonmem(pd.DataFrame(rows)), made).findings
+    assert "few observations" not in [one.kind for one in found]
+
+
+def test_logarithms_of_errors_in_time_are_no_predictions():
+    """Cells per microlitre as the model predicts them, under an error that drifts."""
+    rng, rows = np.random.default_rng(2), []
+    for i in range(8):
+        rows.append({"ID": i, "TIME": 0.0, "EVID": 1, "AMT": 1e5, "DV": np.nan})
+        rows += [
+            {"ID": i, "TIME": t, "EVID": 0, "AMT": 0.0, "DV": 5000 * np.exp(-t / 200 + e)}
+            for t, e in zip(np.arange(4.0, 200.0, 20.0), 0.1 * rng.standard_normal(10), strict=True)
+        ]
+    drift = residual.lognormal(0.1, processes=[residual.ornstein_uhlenbeck(0.05, 50.0)])
+    made = PopulationModel(compartments(1), [parameter("CL", 0.1), parameter("V", 20.0)], drift)
+    data = pkpd.read_nonmem(pd.DataFrame(rows))
+    assert look_before_fit(data, made).summary() == "Nothing speaks against a fit."
+    ended = SimpleNamespace(likelihood=bind(made, data), absurd=np.array([0]))
+    ended.log_densities, ended.predictions = np.arange(160.0), np.full(160, np.log(5000.0))
+    assert "where it predicts 5000: the objective means nothing" in _absurd(ended)[0].what
+
+
+def test_a_value_where_all_others_are_0_is_told_without_a_ratio():
+    y = np.tile([0.0, 2.0, 1.5, 1.0], (9, 1))
+    y[4, 0] = 70.0
+    (one,) = far_values(cases.data(np.arange(4), y))
+    assert "is above 0, where that of no other subject is at about that time" in one.what
 
 
 def test_categories_that_are_one_group_go_together():

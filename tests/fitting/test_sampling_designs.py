@@ -8,6 +8,7 @@ and "Examples", and the examples of ``evaluate.fim`` and ``ofv_fim``
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import marginal_cases as cases
 import numpy as np
@@ -16,8 +17,9 @@ import pytest
 
 import pkpd
 from pkpd.errors import PkpdError
-from pkpd.fitting.information.quantities import Linearised
+from pkpd.fitting.information.quantities import Linearised, refuse_what_has_no_moments
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.models import (
     Friberg,
     PopulationModel,
@@ -448,3 +450,10 @@ def test_bad_input_gets_one_sentence(make, words):
     with pytest.raises(PkpdError, match=words) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_structure_with_an_error_of_its_own_is_told_what_to_do():
+    likelihood = object.__new__(OwnErrorLikelihood)
+    object.__setattr__(likelihood, "model", SimpleNamespace(residual={}))
+    with pytest.raises(PkpdError, match=r"an error of its own; .*; write its kinetics as a model"):
+        refuse_what_has_no_moments(likelihood)

@@ -70,11 +70,13 @@ def normal():
 
 def test_normal_density_is_that_of_the_multivariate_normal(normal):
     likelihood, values, random = normal
-    found, predicted = jax.jit(
-        lambda *at: (likelihood.by_subject(*at), likelihood.predictions(*at))
-    )(values, random)
-    found, predicted, seen = np.asarray(found), np.asarray(predicted), likelihood.observed
+    names = ("by_subject", "predictions", "quantities")
+    made = jax.jit(lambda *at: [getattr(likelihood, name)(*at) for name in names])(values, random)
+    (found, predicted, quantities), seen = map(np.asarray, made), likelihood.observed
     data = likelihood.dataset.observations
+    first = np.unique(data.subject, return_index=True)[1]
+    told = likelihood.predictions_of(quantities)
+    np.testing.assert_allclose(told[first], predicted[first], rtol=1e-12)
     for b in range(4):
         mine = data.subject == b
         logs = np.log(seen.value[mine])

@@ -9,7 +9,7 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.model.covariate_effects import category, exponential, power
 from pkpd.fitting.model.population_parameters import fixed_effects, held, holding, start_values
 from pkpd.fitting.model.priors import Estimate, Prior, fixed
-from pkpd.fitting.model.residual import additive, combined
+from pkpd.fitting.model.residual import additive, combined, ornstein_uhlenbeck
 from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
 from pkpd.predict.pk import compartments
 
@@ -38,6 +38,10 @@ def block(**kw):
         (lambda: parameter("CL", 1.0, iiv=float("inf")), "iiv = inf"),
         (lambda: parameter("CL", float("inf")), "value inf"),
         (lambda: parameter("F", 0.5, scale="logit", bounds=(0,)), r"bounds: \(0,\) is a tuple"),
+        (
+            lambda: parameter("F", 0.5, scale="logit", bounds=(0, math.inf)),
+            r"bounds: \(0, inf\) is a tuple; allowed: two finite numbers, the lower first",
+        ),
         (lambda: parameter("CL", 1.0, effects=["WT"]), r"effects: \['WT'\] is a list; allowed"),
         (lambda: parameter("CL", 1.0, effects="WT"), r"effects: \['WT'\] is a list; allowed"),
         (
@@ -179,6 +183,16 @@ def test_new_values_go_everywhere_and_back():
     assert renewed.lkj == 3.0
     assert renewed.correlated == model.correlated
     assert fixed_effects(renewed)["nu_concentration"].fixed
+
+
+def test_a_deviation_may_be_0_and_hours_and_degrees_of_freedom_may_not():
+    drift = [ornstein_uhlenbeck(0.3, 20.0)]
+    error = {"concentration": additive(0.5, nu=4.0, processes=drift)}
+    made = PopulationModel(compartments(1), two(), error)
+    assert start_values(made.with_values({"sigma_concentration": 0.0}))["sigma_concentration"] == 0
+    for name in ("nu_concentration", "tau_concentration"):
+        with pytest.raises(PkpdError, match=f"'{name}': 0.0 is given; allowed: .* neither of them"):
+            made.with_values({name: 0.0})
 
 
 def test_changed_and_replace_keep_the_rest():

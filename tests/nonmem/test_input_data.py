@@ -111,6 +111,24 @@ def test_clock_times_count_from_the_first_record(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("label", "first", "second"),
+    [("DATE", "10-12", "10-14"), ("DAT1", "12/10", "14/10"), ("DAT2", "10/12", "10/14")],
+)
+def test_dates_of_two_parts_are_day_and_month(tmp_path, label, first, second):
+    """The second subject is that of the example of NONMEM Help, DATE."""
+    rows = f"2,{first},8,5,.\n2,{second},10,.,3\n3,2-28,0,5,.\n3,3-1,0,.,3\n"
+    rows = rows if label != "DAT1" else rows.replace("2-28", "28-2").replace("3-1", "1-3")
+    found = items(tmp_path, "d.csv", f"ID {label}=DROP TIME AMT DV", rows)
+    columns = event_columns(found, individuals(found, False, record("INPUT", "")))
+    np.testing.assert_allclose(columns["TIME"], [0, 50, 0, 24])
+
+
+def test_the_29th_of_february_needs_its_year(tmp_path):
+    with pytest.raises(PkpdError, match="'2-29' is no date; allowed: m/d/y, or m/d without a year"):
+        items(tmp_path, "d.csv", "ID DATE=DROP TIME AMT DV", "1,2-29,8,5,.\n")
+
+
+@pytest.mark.parametrize(
     ("options", "years", "days"),
     [("", ("50", "51"), -36160), ("", ("49", "50"), 365), ("LAST20=49", ("49", "50"), -36160)],
 )

@@ -7,7 +7,16 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from pkpd.errors import PkpdError, PkpdWarning
-from tests.nonmem.streams import ADVAN1, DATA, ENDING, INPUT, means_and_sds, objective, written
+from tests.nonmem.streams import (
+    ADVAN1,
+    DATA,
+    ENDING,
+    INPUT,
+    means_and_sds,
+    objective,
+    predictor_of,
+    written,
+)
 
 
 def one_compartment(dose, length, k, t):
@@ -147,6 +156,14 @@ def test_a_record_with_another_level_ends_a_group_whether_observed_or_not(tmp_pa
     np.testing.assert_allclose(sd[:4], np.sqrt(0.1), rtol=1e-9)
 
 
+@pytest.mark.parametrize(("level", "wanted"), [("L2", [1, 1, 2, 1, 1, 2, 1]), ("LEVEL", [1] * 7)])
+def test_newl2_is_1_at_the_first_record_of_a_group(tmp_path, level, wanted):
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", "Y = F + 10*NEWL2 + EPS(1) + DV*EPS(2)")
+    text = text.replace("$SIGMA 0.1", "$SIGMA 0.1 0.1").replace("LEVEL", level)
+    bound, start = predictor_of(written(tmp_path, text))
+    np.testing.assert_allclose(bound(start) - expected_advan1(), 10 * np.array(wanted), rtol=1e-9)
+
+
 def test_values_kept_from_the_record_before(tmp_path):
     """Backward interpolation: the weight of the record before acts on the way to this one."""
     text = ADVAN1.replace("$PK\n", "$PK\nIF (NEWIND.NE.2) OWT = WT\nOLD = OWT\nOWT = WT\n").replace(
@@ -175,6 +192,17 @@ def test_what_depends_on_the_individual_before_is_refused(tmp_path, what):
     text = ADVAN1.replace("Y = F*(1+EPS(1))", code)
     with pytest.raises(PkpdError, match=r"C1: the value at an individual's first record"):
         means_and_sds(written(tmp_path, text))
+
+
+def test_what_only_a_record_after_the_last_observation_sets_reaches_the_next(tmp_path):
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", "IF (EVID.EQ.2) C1 = F\nY = F + C1 + EPS(1)")
+    last = "1,12,.,.,1,0,0,1.4,80,4\n"
+    data = DATA.replace(last, last + "1,24,.,.,1,2,1,.,80,5\n")
+    with pytest.raises(PkpdError, match=r"C1: the value at an individual's first record"):
+        means_and_sds(written(tmp_path, text, data))
+    # what no record sets is 0
+    mean, _ = means_and_sds(written(tmp_path, text))
+    np.testing.assert_allclose(mean, expected_advan1(), rtol=1e-9)
 
 
 def test_equations_that_remember_are_refused(tmp_path):

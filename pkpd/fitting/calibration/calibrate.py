@@ -122,7 +122,7 @@ class Calibration:
     def verdict(self) -> str:
         """What was found, in a few sentences."""
         if not len(self):
-            return f"None of {len(self.failed)} fits gave a posterior."
+            return f"None of {_fits(len(self.failed))} gave a posterior."
         table: Any = self.table().sort_values("adjusted_p")
         worst = table.iloc[0]
         n = len(self.quantities)
@@ -140,10 +140,10 @@ class Calibration:
             )
         text += f" {100 * self.divergent:.2g} % of the draws diverged."
         if self.unsettled:
-            text += f" {self.unsettled} fits had too few independent draws."
+            text += f" {_fits(self.unsettled)} had too few independent draws."
         if self.failed:
             first = min(self.failed)
-            text += f" {len(self.failed)} fits failed (fit {first}: {self.failed[first]})."
+            text += f" {_fits(len(self.failed))} failed (fit {first}: {self.failed[first]})."
         return text
 
     def __repr__(self) -> str:
@@ -362,6 +362,10 @@ def _collected(
         {one["index"]: one["failed"] for one in found if one["failed"] is not None},
         described,
     )
+
+
+def _fits(number: int) -> str:
+    return f"{number} fit{'s' * (number != 1)}"
 
 
 def _departure(row: Any) -> str:

@@ -203,10 +203,12 @@ def _named(
             _refuse(effect.name(parameter), what, remedy="give a number to start from")
     if effects[0].kind == "category":
         named = [e.centre for e in effects]
-        if all(value in named for value in np.unique(values)):
+        every, valid = dataset.covariates[covariate], dataset.events.valid
+        if np.all(np.isin(every[valid], named)):
             what = "every category has a coefficient, and none is the reference"
             _refuse(f"{parameter} ~ {covariate}", what, remedy="leave one out")
-        _check_levels(covariate, np.where(np.isin(values, named), values, np.inf), least)
+        every = np.where(np.isin(every, named), every, np.inf)
+        _check_levels(covariate, every, valid, least)
     made = tuple(replace(e, coefficient=Estimate(0.0, e.coefficient.prior)) for e in effects)
     return [Relation(parameter, made)], []
 
@@ -230,10 +232,11 @@ def _by_name(
     dataset: Dataset, covariate: str, values: np.ndarray, forms: Sequence[Kind], least: int
 ) -> tuple[list[tuple[CovariateEffect, ...]], list[str]]:
     """Terms of a covariate without a form, and sentences."""
-    every = dataset.covariates[covariate][dataset.events.valid]
+    given, valid = dataset.covariates[covariate], dataset.events.valid
+    every = given[valid]
     levels = np.unique(every)
     if len(levels) <= LEVELS:
-        _check_levels(covariate, values, least)
+        _check_levels(covariate, given, valid, least)
         counts = [int(np.sum(values == level)) for level in levels]
         others = np.delete(levels, int(np.argmax(counts)))
         blank = Estimate(0.0)
@@ -247,9 +250,13 @@ def _by_name(
     return [(CovariateEffect(covariate, k, centre, Estimate(0.0)),) for k in used], told
 
 
-def _check_levels(covariate: str, values: np.ndarray, least: int) -> None:
-    """Refuse a category with too few subjects; infinite values stand for the reference."""
-    for level, count in zip(*np.unique(values, return_counts=True), strict=True):
+def _check_levels(covariate: str, values: np.ndarray, valid: np.ndarray, least: int) -> None:
+    """Refuse a category that too few subjects have at any record.
+
+    Values and which of them are of records, ``[B, N]``; infinite ones stand for the reference.
+    """
+    for level in np.unique(values[valid]):
+        count = int(np.any((values == level) & valid, axis=1).sum())
         if count < least:
             which = f"category {level:g}" if np.isfinite(level) else "the reference"
             _refuse(

@@ -174,7 +174,10 @@ def _counts(likelihood: PopulationLikelihood) -> list[Finding]:
         out.append(
             Finding("one observation each", "doubtful", what, "Hold one of them.", (*spreads,))
         )
-    effects = likelihood.random_effects.size
+    effects = np.full(len(per), len(model.varying))
+    if model.occasional and data.occasion is not None:
+        own = zip(data.occasion, data.events.valid, strict=True)
+        effects += len(model.occasional) * np.array([len(np.unique(o[v])) for o, v in own])
     few = np.flatnonzero(per < effects)
     if len(few):
         labels = tuple(str(data.subjects[b]) for b in few)
@@ -316,8 +319,7 @@ def _ratios(
     likelihood: PopulationLikelihood, predicted: FloatArray
 ) -> tuple[NDArray[np.bool_], FloatArray]:
     """Measured positive values, and the logarithms of their ratios to what is predicted."""
-    seen = likelihood.dataset.observations
-    f = predicted.reshape(-1, len(seen))[0]
+    seen, f = likelihood.dataset.observations, likelihood.predictions_of(predicted)
     used = (seen.censored == NOT_CENSORED) & (seen.value > 0)
     positive = np.where(used & (f > 0), f, 1.0)
     ratio = np.log(np.where(used, seen.value, 1.0)) - np.log(positive)
@@ -407,7 +409,7 @@ def _outliers(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[F
     """Find values that stand out of the start's residuals: from the subject's own, and by time."""
     data, out = likelihood.dataset, []
     used, ratio = _ratios(likelihood, predicted)
-    f = predicted.reshape(-1, len(used))[0]
+    f = likelihood.predictions_of(predicted)
     for name, error, mine in likelihood._lines:
         mine = mine[used[mine] & (f[mine] > 0)]
         if len(mine) < _FEW or np.median(np.abs(ratio[mine])) > _MEANINGLESS:

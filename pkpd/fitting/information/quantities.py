@@ -98,19 +98,18 @@ def refuse_what_has_no_moments(likelihood: PopulationLikelihood) -> None:
     PkpdError
         For Student's t, a scale of each subject's own, and structures that know their error.
     """
-    what = None
+    what, remedy = None, "leave nu and scale out of the residual error of the design's model"
     if isinstance(likelihood, OwnErrorLikelihood):
         what = "the structure has an error of its own"
+        remedy = "write its kinetics as a model with a residual error of pkpd.models.residual"
     for line, error in likelihood.model.residual.items():
         if error.nu is not None:
             what = f"the error of {line} is Student's t"
         elif error.scale is not None:
             what = f"the error of {line} is scaled by subject"
     if what:
-        raise PkpdError(
-                where="expected information", what=what, allowed="normal and log-normal errors",
-                remedy="leave nu and scale out of the residual error of the design's model",
-            )  # fmt: skip
+        allowed = "normal and log-normal errors"
+        raise PkpdError(where="expected information", what=what, allowed=allowed, remedy=remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,8 +320,8 @@ class Linearised:
         for line, error in self.likelihood.model.residual.items():
             if line not in self.likelihood.dataset.lines or not error.processes:
                 continue
-            own = [n for n in error.estimates(line) if n.startswith(("sigma_process", "tau"))]
-            for sd, tau in zip(own[::2], own[1::2], strict=True):
+            _, _, sds, taus = error.read(line, {name: name for name in error.estimates(line)})
+            for sd, tau in zip(sds, taus, strict=True):
                 out.append(
                     Process(
                         self.likelihood.dataset.lines.index(line), values[sd], values[tau],

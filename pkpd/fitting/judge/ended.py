@@ -216,11 +216,15 @@ def _together(ended: Ended) -> list[Finding]:
         return [Finding("no minimum", "wrong", f"{what} {why}")]
     if len(found.flat):
         lost = [n for n, one in zip(ended.names, found.not_told, strict=True) if one]
-        what = (
-            f"{', '.join(lost[:-1])} and {lost[-1]} are told only together: the objective is flat "
-            f"along {_count(len(found.flat), 'combination')} of them, as far as its curvature can "
-            "be known, and they have no standard errors."
-        )
+        known = "as far as its curvature can be known"
+        what = f"{lost[0]} is not told: the objective is flat along it, {known}"
+        if len(lost) > 1:
+            what = (
+                f"{_listed(lost)} are told only together: the objective is flat along "
+                f"{_count(len(found.flat), 'combination')} of them, {known}"
+            )
+        what += f", and {'they have' if len(lost) > 1 else 'it has'} no standard error"
+        what += "s." if len(lost) > 1 else "."
         remedy = f"Hold {len(found.flat)} of them, or give a prior."
         return [Finding("told only together", "doubtful", what, remedy, tuple(lost))]
     if found.condition > _ILL_CONDITIONED:
@@ -334,10 +338,11 @@ def _absurd(ended: Ended) -> list[Finding]:
     if not ended.absurd.size:
         return []
     data, worst = ended.likelihood.dataset, int(np.nanargmin(ended.log_densities))
+    predicted = ended.likelihood.predictions_of(ended.predictions)[worst]
     what = (
         f"The model gives {_count(ended.absurd.size, 'subject')} no chance, least the observation "
-        f"at {observed_at(data, worst)}, where it predicts {ended.predictions[worst]:.4g}: the "
-        "objective means nothing."
+        f"at {observed_at(data, worst)}, where it predicts {predicted:.4g}: the objective "
+        "means nothing."
     )
     remedy = "Look at these records, or give the residual error an additive part."
     labels = tuple(str(data.subjects[b]) for b in ended.absurd[:5])

@@ -30,14 +30,17 @@ def far_values(data: Dataset) -> list[Finding]:
                 v[m] <= _FAR * v[near].max() for v in (seen.value, by_dose)
             ):
                 continue
-            times = seen.value[m] / seen.value[near].max()
+            most = float(seen.value[near].max())
+            told = "above 0, where that of no other subject is"
+            if most > 0:
+                told = f"{seen.value[m] / most:,.0f} times as high as any other subject's"
             who = str(data.subjects[seen.subject[m]])
             out.append(
                 Finding(
                     "far value",
                     "doubtful",
-                    f"The {line} at {observed_at(data, int(m))} is {times:,.0f} times as high "
-                    "as any other subject's at about that time, and moves the estimates.",
+                    f"The {line} at {observed_at(data, int(m))} is {told} at "
+                    "about that time, and moves the estimates.",
                     "Is it in their unit?",
                     subjects=(who,),
                 )

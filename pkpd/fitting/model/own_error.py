@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pkpd.arrays import FloatArray
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
 from pkpd.fitting.model.residual import ResidualError
@@ -66,6 +67,10 @@ class OwnErrorLikelihood(PopulationLikelihood):
         """Means or log likelihoods, then logarithms of the standard deviations, ``[2 M]``."""
         values = self.individuals(self._by_name(fixed), random, finite_derivative)
         return self._own.quantities(FollowingData(values))
+
+    def predictions_of(self, quantities: FloatArray) -> FloatArray:
+        """Means, or log likelihoods, ``[M]``."""
+        return quantities.reshape(2, -1)[0]
 
     def density_of(
         self, fixed: Array, predictions: Array, observed: Observed | None = None

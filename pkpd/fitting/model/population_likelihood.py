@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.errors import DataError
 from pkpd.fitting.model.individuals import IndividualModel
@@ -152,6 +153,10 @@ class PopulationLikelihood:
     def quantities(self, fixed: Array, random: Array) -> Array:
         """Return what the densities of the observations are made of: here their predictions."""
         return self.predictions(fixed, random)
+
+    def predictions_of(self, quantities: FloatArray) -> FloatArray:
+        """Predictions of all observations, in their units, that `quantities` hold, ``[M]``."""
+        return quantities
 
     def residual_sd(self, fixed: Any, predictions: Any) -> Any:
         """Scale of the residual of every observation (log scale for log-normal errors), ``[M]``.

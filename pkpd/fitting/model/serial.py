@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
@@ -59,6 +60,13 @@ class SerialLikelihood(PopulationLikelihood):
     def quantities(self, fixed: Array, random: Array) -> Array:
         """Locations given the past, then logarithms of the scales, ``[2 M]``."""
         return self.located(fixed, random, None)
+
+    def predictions_of(self, quantities: FloatArray) -> FloatArray:
+        """Predictions given the past, ``[M]``."""
+        out = np.array(quantities.reshape(2, -1)[0])
+        for _, error, mine in self._lines:
+            out[mine] = np.exp(out[mine]) if error.logarithmic else out[mine]
+        return out
 
     def located(self, fixed: Array, random: Array, observed: Observed | None) -> Array:
         """`quantities` for other measurements."""

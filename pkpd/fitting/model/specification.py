@@ -103,10 +103,9 @@ def parameter(
     name
         Name in the structural model.
     value
-        Typical value to start from, in natural units; also the median of the default prior, which
-        allows a factor of 7 either way (95 %).
+        Typical value to start from, in natural units.
     prior
-        Prior of the typical value.
+        Prior of the typical value; by default on the log scale a factor of 7 either way (95 %).
     iiv, iov
         Standard deviation between patients and between occasions, on the scale of the parameter (on
         the log scale about the coefficient of variation).
@@ -129,7 +128,8 @@ def parameter(
     >>> parameter("CL", 2.7, iiv=0.3).typical.value
     2.7
     """
-    where, two = f"parameter {name!r}", several(NUMBER, "two numbers, the lower first")
+    where, two = f"parameter {name!r}", several(NUMBER, "two finite numbers, the lower first")
+    pair = Kind(two.words, lambda b: two.holds(b) and len(b) == 2 and 0 < b[1] - b[0] < math.inf)
     check_arguments(
         where,
         value=(value, _ESTIMATE),
@@ -137,12 +137,11 @@ def parameter(
         iiv=(iiv, _ESTIMATE | NONE),
         iov=(iov, _ESTIMATE | NONE),
         boxcox=(boxcox, _ESTIMATE | NONE),
-        bounds=(bounds, Kind(two.words, lambda b: two.holds(b) and len(b) == 2 and b[0] < b[1])),
+        bounds=(bounds, pair),
         centring=(centring, NUMBER | NONE),
     )
     typical = estimate(value)
-    if prior is not None or fixed:
-        typical = Estimate(typical.value, prior or typical.prior, fixed or typical.fixed)
+    typical = Estimate(typical.value, prior or typical.prior, fixed or typical.fixed)
     low, high = bounds
     allowed = {
         "log": (0 < typical.value < math.inf, "more than 0 on the log scale"),
@@ -366,7 +365,8 @@ class PopulationModel:
 
         def new(name: str, old: Estimate) -> Estimate:
             known.append(name)
-            own, spread = ends.get(name, (-math.inf, math.inf)), name in spreads
+            own = ends.get(name, (-math.inf, math.inf))
+            spread = name in spreads and not name.startswith(("nu_", "tau"))
             return old.starting_at(name, values[name], own, spread) if name in values else old
 
         made = self.with_estimates(new)
