@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 
 T = TypeVar("T")
 LOCAL = "local"
@@ -55,14 +56,13 @@ class Workers:
         PkpdError
             What the function raised, or that workers were lost again and again.
         """
-        most = 2 * self.threads
         found: dict[int, T] = {}
         given = 0
 
-        def room(sent: int, _: int) -> bool:
-            return sent - given < most
+        def out(sent: int, _: int) -> int:
+            return sent - given
 
-        for number, result in self._done(function, items, room):
+        for number, result in self._done(function, items, out):
             found[number] = result
             while given in found:
                 yield found.pop(given)
@@ -70,19 +70,18 @@ class Workers:
 
     def as_done(self, function: Callable[[Any], T], items: Sequence[Any]) -> Iterator[T]:
         """As `in_turn`, but in the order in which they are ready: for results that are kept."""
-        most = 2 * self.threads
-        for _, result in self._done(function, items, lambda _, under_way: under_way < most):
+        for _, result in self._done(function, items, lambda _, under_way: under_way):
             yield result
 
     def _done(
         self,
         function: Callable[[Any], T],
         items: Sequence[Any],
-        room: Callable[[int, int], bool],
+        out: Callable[[int, int], int],
     ) -> Iterator[tuple[int, T]]:
-        """Places and results as they are ready; ``room(sent, under way)`` says if more may go."""
+        """Places and results as they are ready; ``out(sent, under way)`` blocks count as out."""
         import cloudpickle
-        from distributed import wait
+        from distributed import CancelledError, wait
 
         packed = cloudpickle.dumps(function)
         key, plugin = hashlib.sha256(packed).hexdigest(), f"pkpd-{uuid.uuid4().hex}"
@@ -93,7 +92,8 @@ class Workers:
         sent = 0
         try:
             while sent < len(items) or under_way:
-                while sent < len(items) and room(sent, len(under_way)):
+                most = 2 * self.threads  # workers come and go
+                while sent < len(items) and out(sent, len(under_way)) < most:
                     future = self.client.submit(_do, plugin, key, items[sent], pure=False)
                     under_way[future] = sent
                     sent += 1
@@ -107,9 +107,16 @@ class Workers:
                     if future.status in ("error", "cancelled"):
                         _refuse(future)
                     yield number, future.result()
+        except (CancelledError, OSError) as error:
+            raise PkpdError(
+                where="cluster",
+                what="its scheduler does not answer any more",
+                remedy="start it and its workers again, and run this again",
+            ) from error
         finally:
-            self.client.cancel(list(under_way))
-            self.client.unregister_worker_plugin(plugin)
+            if self.client.status == "running":
+                self.client.cancel(list(under_way))
+                self.client.unregister_worker_plugin(plugin)
 
 
 def _refuse(future: Any) -> NoReturn:
@@ -216,4 +223,7 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
                 remedy="start one with: dask scheduler, and workers with: dask worker ADDRESS",
             ) from error
         with client:
+            if not client.nthreads():
+                told = f"no worker has joined {address} yet: the work waits until one does"
+                warnings.warn(told, PkpdWarning, stacklevel=4)
             yield Workers(client)

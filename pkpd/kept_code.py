@@ -89,5 +89,18 @@ class Locator(caching.UserWideCacheLocator):
 if Locator not in caching.CacheImpl._locator_classes:
     caching.CacheImpl._locator_classes = [Locator, *caching.CacheImpl._locator_classes]
 
+_save = caching.Cache.save_overload
+
+
+def _save_where_there_is_room(self: Any, sig: Any, data: Any) -> None:
+    try:
+        _save(self, sig, data)
+    except OSError:  # a full disk is no reason to stop
+        if not isinstance(self._impl.locator, Locator):
+            raise
+
+
+caching.Cache.save_overload = _save_where_there_is_room
+
 kept = partial(njit, nogil=True, error_model="numpy", cache=True)
 """Decorator of functions that are compiled once and kept."""

@@ -50,6 +50,7 @@ PATIENTS = 512  # of an arm, in predictions
 def main() -> None:
     """Learn, and report."""
     ask = arguments(__doc__)
+    ask.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler that simulates, or local")
     ask.add_argument("--no-report", action="store_true", help="the posterior and its checks alone")
     ask.add_argument("--rows", type=Path, help="rows of one's own to learn from, too (.csv)")
     ask.add_argument("--seed", type=int, default=1, help="of patients, networks and chains")
@@ -68,8 +69,9 @@ def main() -> None:
         f"{len(likelihood.arms)} arms, {prior.size} parameters"
     )
     got = learn(
-        prior, likelihood, plan, folder=given.out, workers=given.workers, variant=variant, say=say
-    )
+        prior, likelihood, plan, folder=given.out, workers=given.workers, cluster=given.cluster,
+        variant=variant, say=say,
+    )  # fmt: skip
     name = file_name(plan, given.variant)
     name = name if given.seed == 1 else f"{name}_seed{given.seed}"
     # a reduced posterior knows too well what it holds

@@ -62,6 +62,7 @@ def main() -> None:
     ask.add_argument("--folds", type=int, default=5, help="at least 2")
     ask.add_argument("--draws", type=int, default=200, help="of each posterior")
     ask.add_argument("--seed", type=int, default=1, help="of the run whose simulations are used")
+    ask.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler of the folds, or local")
     ask.add_argument("--ship", type=Path, help="posterior whose record takes the scores")
     given = ask.parse_args()
     if given.folds < 2:
@@ -78,7 +79,7 @@ def main() -> None:
     began = time.monotonic()
     folds = predict_folds(
         emulator, prior, likelihood, lambda own: MarrowMaker(own.arms, PATIENTS, variant),
-        settings, folds=given.folds, draws=given.draws,
+        settings, folds=given.folds, draws=given.draws, cluster=given.cluster, jobs=given.workers,
     )  # fmt: skip
     for fold in folds:
         others = [term for term in likelihood.terms if term.study not in fold.studies]

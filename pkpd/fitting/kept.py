@@ -11,8 +11,14 @@ from pkpd.errors import PkpdError, writing
 from pkpd.files import write_text
 
 
-def _table(path: Path) -> dict[str, Any]:
-    """Read a file of the folder."""
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a file of the folder.
+
+    Raises
+    ------
+    PkpdError
+        If it cannot be read.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -53,7 +59,7 @@ class KeptFits:
         record = self.folder / f"{name}.json"
         mine = json.loads(json.dumps(description))
         if record.exists():
-            theirs = _table(record)
+            theirs = read_table(record)
             different = sorted(k for k in mine if theirs.get(k) != mine[k])
             if different:
                 raise PkpdError(
@@ -64,7 +70,7 @@ class KeptFits:
         else:
             write_text(record, json.dumps(mine, indent=1))
         for path in self.folder.glob("fit_*.json"):
-            one = _table(path)
+            one = read_table(path)
             if "index" in one and "failed" in one:
                 self.found[int(one["index"])] = one
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def search_lines(menu: str, out: Path, *, limit: float | None = None, **how: Any
     limits = None if limit is None else (Limit("dlt", at_most=limit),)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()  # before the work
     with progress(make_console(), lines=True) as on_progress:
         try:
             found, nothing = (

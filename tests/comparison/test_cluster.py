@@ -63,6 +63,8 @@ def square(x):
 class Worker:
     """What a client of one worker, this process, does with plugins."""
 
+    status = "running"
+
     def register_plugin(self, plugin, name):
         self.brought = name, plugin
         plugin.setup(None)
@@ -117,6 +119,45 @@ def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
     assert ready[0] == 9, "the fourth was ready first"
     assert client.most <= 4
     assert client.cancelled == []
+
+
+def test_workers_that_join_later_get_blocks(monkeypatch):
+    class Future:
+        status = "finished"
+
+        def __init__(self, value):
+            self.result = lambda: value
+
+    class Client(Worker):
+        """No worker at first; five when the first block is done."""
+
+        def __init__(self):
+            self.threads, self.most = {}, 0
+
+        def nthreads(self):
+            return self.threads
+
+        def as_current(self):
+            return nullcontext()
+
+        def submit(self, function, *words, pure):
+            return Future(function(*words))
+
+        def cancel(self, futures):
+            assert futures == []
+
+    client = Client()
+
+    def wait(futures, return_when):
+        client.threads = dict.fromkeys("abcde", 1)
+        client.most = max(client.most, len(futures))
+        return type("Found", (), {"done": futures[:1]})
+
+    monkeypatch.setattr("distributed.wait", wait)
+    for way in (Workers(client).in_turn, Workers(client).as_done):
+        client.threads, client.most = {}, 0
+        assert list(way(square, range(30))) == [x * x for x in range(30)]
+        assert client.most == 10
 
 
 def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):

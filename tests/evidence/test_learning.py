@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scenarios import a_worker
 
 from pkpd.cards.contents import contents
 from pkpd.errors import PkpdError
-from pkpd.evidence import EvidenceLikelihood, load_evidence
+from pkpd.evidence import EvidenceLikelihood, load_evidence, marrow_prior
 from pkpd.evidence.likelihood.cells import cells_of
 from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.offsets import simulated_names, spread_at
@@ -22,11 +23,24 @@ from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.posterior import kept, learning
 from pkpd.evidence.posterior.learning import LearningPlan, learn
 from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.sampling import simulations
 from pkpd.evidence.sampling.chains import ChainSettings, sample
 from pkpd.evidence.sampling.chains_checked import ChainLimits, check_chains
 from pkpd.evidence.sampling.emulator import Training, train
-from pkpd.evidence.sampling.points import keep_round, kept_start, near, points_kept
-from pkpd.evidence.sampling.simulations import Simulations, Task, blocks_of, simulate_at
+from pkpd.evidence.sampling.points import (
+    first_points,
+    keep_round,
+    kept_start,
+    near,
+    points_kept,
+)
+from pkpd.evidence.sampling.simulations import (
+    MarrowMaker,
+    Simulations,
+    Task,
+    blocks_of,
+    simulate_at,
+)
 from pkpd.marrow.variants import FULL
 from pkpd.units import Parameter
 
@@ -130,6 +144,71 @@ def test_simulations_are_kept_and_go_on(table_file, stand_in, tmp_path):
     other = simulate_at(task, z + 0.1, seed=7, folder=tmp_path)
     assert len(made) == 7
     assert not np.array_equal(other.share, first.share)
+
+
+def same(one, other):
+    for name in ("z", "share", "size", "days", "days_size"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_simulations_over_a_cluster_are_kept_as_they_end(
+    table_file, stand_in, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(simulations, "spread_over", a_worker)
+    plan = EvidenceLikelihood(load_evidence(table_file()))
+    prior = prior_of("regrowth", "kill")
+    task = Task(lambda seed: stand_in(plan.arms, n=32, seed=seed), cells_of(plan.terms), prior)
+    z = np.random.default_rng(5).standard_normal((60, prior.size))
+    alone = simulate_at(task, z, seed=7)
+    told = []
+    how = {"seed": 7, "folder": tmp_path, "on_block": lambda done, _: told.append(done)}
+    same(simulate_at(task, z, **how, cluster="tcp://host:8786"), alone)
+    assert told == [10, 35, 60]  # the last block was the first to be done
+    monkeypatch.undo()
+    same(simulate_at(task, z, **how, cluster="tcp://127.0.0.1:9"), alone)  # nobody is asked
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+
+
+@pytest.mark.long  # those of a worker that functions travel to are above
+def test_simulations_of_any_processes_are_the_same(table_file):
+    pytest.importorskip("distributed")
+    plan, prior = EvidenceLikelihood(load_evidence(table_file())), marrow_prior()
+    task = Task(MarrowMaker(plan.arms, 32), cells_of(plan.terms), prior)
+    z = first_points(prior.size, 60, 1)
+    alone = simulate_at(task, z, seed=7)
+    same(simulate_at(task, z, seed=7, workers=2), alone)
+    same(simulate_at(task, z, seed=7, workers=2, cluster="local"), alone)
+
+
+def test_what_a_round_begins_with_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    z = np.zeros((30, 3))
+
+    def full(file, values):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(PkpdError, match=r"points\.npy: cannot be written \(No space left"):
+        keep_round(tmp_path, z, None, np.random.default_rng(1))
+    assert points_kept(tmp_path, 30, 3) is None
+    assert [p.name for p in tmp_path.iterdir()] == ["random.json"]
+
+
+def test_two_runs_may_keep_one_block(tmp_path, monkeypatch):
+    block = Simulations(
+        np.zeros((2, 3)), *np.zeros((2, 2, 4)), np.zeros((2, 1, 4)), np.zeros((2, 1))
+    )
+    file, save = tmp_path / "0000.npz", np.savez_compressed
+
+    def another_meanwhile(out, **arrays):
+        monkeypatch.undo()
+        simulations.write_block(file, block)
+        save(out, **arrays)
+
+    monkeypatch.setattr(np, "savez_compressed", another_meanwhile)
+    simulations.write_block(file, block)
+    same(simulations.read_block(file), block)
+    assert [p.name for p in tmp_path.iterdir()] == ["0000.npz"]
 
 
 def rows_of(truth, stand_in, load, write):

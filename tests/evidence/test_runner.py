@@ -202,7 +202,7 @@ def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
         script.main()
         return capsys.readouterr().out
 
-    told = run(learn)
+    told = run(learn, "--cluster", "local")
     report = (tmp_path / "report_reduced.txt").read_text()
     assert report.strip() in told
     assert "round 1: 50 of 50 simulated" in told
@@ -240,6 +240,8 @@ def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
     scores = lines(tmp_path / "left_out_reduced" / "scores.csv")
     assert {line["predictor"] for line in scores} >= {"model", "dose regression"}
     assert (tmp_path / "left_out_reduced" / "scores.svg").stat().st_size > 1000
+    run(left_out, "--folds", "2", "--draws", "4", "--cluster", "local")
+    assert lines(tmp_path / "left_out_reduced" / "scores.csv") == scores
 
 
 @pytest.mark.slow

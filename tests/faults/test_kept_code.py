@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from numba.core import caching
 
 from pkpd import digests, kept_code
+from pkpd.course.course import _first_reached
 from pkpd.digests import source_digest
 
 FILES = {
@@ -86,6 +89,20 @@ def test_without_a_folder_code_is_kept_as_long_as_the_process(monkeypatch):
     assert folder.is_dir()
     assert "none" not in str(folder)
     kept_code.code_folder.cache_clear()
+
+
+def test_a_full_disk_does_not_end_what_compiles(monkeypatch):
+    again = kept_code.kept(_first_reached.py_func)
+    asked = []
+
+    def full(*_):
+        asked.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "load", lambda *_: None)
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
+    assert again(np.array([[0.0, 1.0, 2.0]]), np.array([0.5])).tolist() == [1.0]
+    assert asked
 
 
 def test_code_that_nobody_used_for_a_month_goes(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import marginal_cases as cases
 import numpy as np
 import pandas as pd
 import pytest
+from scenarios import a_worker
 from scipy import optimize, stats
 
 import pkpd
@@ -26,7 +27,7 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.priors import fixed
 from pkpd.fitting.model.residual import additive, combined, proportional
 from pkpd.fitting.model.specification import PopulationModel, parameter
-from pkpd.fitting.uncertainty import refit
+from pkpd.fitting.uncertainty import profile, refit
 from pkpd.fitting.uncertainty.bootstrap import _Samples
 from pkpd.fitting.uncertainty.likelihood_ratio import ratio_p
 from pkpd.predict.ode import ode_model
@@ -402,6 +403,11 @@ def test_processes_of_a_cluster_give_the_same(with_groups):
     two = bootstrap(with_groups, 4, cluster="local", jobs=2)
     names = [*with_groups.names, "objective"]
     pd.testing.assert_frame_equal(one.samples[names], two.samples[names], check_exact=True)
+    one, two = (
+        profile_likelihood(with_groups, cluster=cluster, jobs=2).points
+        for cluster in (None, "local")
+    )
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
 # -- profiles -------------------------------------------------------------------------------
@@ -426,6 +432,16 @@ def test_limits_by_profile_have_their_closed_form(without_groups):
     assert set(found.points["parameter"]) == {"a", "sigma_DV"}
     with pytest.raises(PkpdError, match="'b' was not estimated"):
         profile_likelihood(without_groups, ["b"])
+
+
+def test_limits_by_profile_over_a_cluster_are_the_same(with_groups, monkeypatch):
+    asked = ["a", "omega_a"]
+    alone = profile_likelihood(with_groups, asked)
+    monkeypatch.setattr(profile, "workers", a_worker)
+    spread = profile_likelihood(with_groups, asked, cluster="tcp://host:8786")
+    pd.testing.assert_frame_equal(alone.table, spread.table, check_exact=True)
+    pd.testing.assert_frame_equal(alone.points, spread.points, check_exact=True)
+    assert alone.messages == spread.messages
 
 
 def test_a_search_without_a_minimum_says_what_ran_to_zero(without_groups, monkeypatch):

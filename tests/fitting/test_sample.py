@@ -14,7 +14,7 @@ import pytest
 from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.centring import by_weights
 from pkpd.fitting.bayes.density import build_model
-from pkpd.fitting.bayes.sample import SamplerSettings, sample
+from pkpd.fitting.bayes.sample import SamplerSettings, _Checkpoint, sample
 from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
 from pkpd.fitting.model.likelihood import bind
 
@@ -92,6 +92,15 @@ def test_a_finished_checkpoint_is_read_back(tmp_path):
     again = sampled(30, tmp_path)
     np.testing.assert_array_equal(first.posterior["level"], again.posterior["level"])
     assert again.sample_stats.sizes["draw"] == 30
+
+
+@pytest.mark.parametrize("name", ["settings.json", "chain_0.nc"])
+def test_a_damaged_checkpoint_is_a_sentence(tmp_path, name):
+    settings = SamplerSettings(10, 10, 1, 1, 1, progress=False)
+    _Checkpoint(tmp_path, settings)
+    (tmp_path / name).write_bytes(b"{half")
+    with pytest.raises(PkpdError, match=f"{name}.* read"):
+        _Checkpoint(tmp_path, settings)
 
 
 def test_a_sampler_that_cannot_start_says_so_in_a_sentence():

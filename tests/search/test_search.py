@@ -6,6 +6,7 @@ import html
 import io
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,14 @@ from pkpd.course.course import Course
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.report.comparison.terminal import plain_progress
-from pkpd.search import Limit, NothingAllowedError, load_menu, menu_of, search_schedules
+from pkpd.search import (
+    Limit,
+    NothingAllowedError,
+    command,
+    load_menu,
+    menu_of,
+    search_schedules,
+)
 from pkpd.search.measures import days_low, planned
 from pkpd.search.result import _why_nothing
 from pkpd.search.simulate import PRIOR, WITHOUT
@@ -563,3 +571,9 @@ def test_the_command_tells_progress_on_standard_error(file, tmp_path):
     assert "making patients ready" not in said.stdout
     refused = CliRunner().invoke(app, ["search", str(file), *options, "--limit", "2"])
     assert refused.stderr.startswith("pkpd: limit of dlt: 2; ")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_search(monkeypatch):
+    monkeypatch.setattr(command, "search_schedules", lambda *_, **__: pytest.fail("it searched"))
+    with pytest.raises(PkpdError, match="/proc/self: cannot be written"):
+        list(command.search_lines("menu.toml", Path("/proc/self")))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pkpd.cluster import workers
 from pkpd.evidence.criticism.row_predictions import RowsPredicted, predict_table
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator, only_studies
@@ -57,6 +58,8 @@ def predict_folds(
     draws: int = 200,
     repeats: int = 8,
     seed: int = 1,
+    cluster: str | None = None,
+    jobs: int = 1,
 ) -> Iterator[Fold]:
     """Leave out each fold of studies, sample, and predict the fold's rows.
 
@@ -76,11 +79,19 @@ def predict_folds(
         Replicates of each row and draw.
     seed
         Of folds, draws, patients and replicates.
+    cluster, jobs
+        Address of a Dask scheduler whose workers do a fold each, or ``"local"`` for so many
+        processes of this machine. Folds are the same.
     """
-    for studies in folds_of(likelihood.studies, folds, seed):
+
+    def fold(studies: tuple[str, ...]) -> Fold:
         posterior = sample_without(emulator, prior, likelihood, studies, settings)
         own = only_studies(likelihood, studies)
         rows = predict_table(
             own, simulate(own), posterior.draws(draws, seed), repeats=repeats, seed=seed
         )
-        yield Fold(studies, posterior, rows)
+        return Fold(studies, posterior, rows)
+
+    every = folds_of(likelihood.studies, folds, seed)
+    with workers(cluster, jobs) as spread:
+        yield from map(fold, every) if spread is None else spread.in_turn(fold, every)

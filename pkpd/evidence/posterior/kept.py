@@ -59,7 +59,7 @@ def refuse_other_cards(place: Path, likelihood: EvidenceLikelihood) -> None:
     now = _cards(frozenset().union(*(course.names for course in courses)))
     file = place / CARDS
     if not place.exists():
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(now, indent=1))
     elif file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))

@@ -157,6 +157,7 @@ def learn(
     *,
     folder: str | Path | None = None,
     workers: int = 1,
+    cluster: str | None = None,
     variant: Variant = FULL,
     make: Callable[[int], Simulator] | None = None,
     limits: ChainLimits | None = None,
@@ -177,6 +178,9 @@ def learn(
         Where simulations are kept, so that a run that was stopped goes on.
     workers
         Processes that simulate.
+    cluster
+        Scheduler whose workers simulate in their place: as of
+        `pkpd.evidence.sampling.simulations.simulate_at`. Chains run in this process.
     variant
         Mechanisms of the marrow.
     make
@@ -224,7 +228,7 @@ def learn(
             keep_round(own, points, start, rng)
         done = simulate_at(
             task, points, seed=plan.seed * 1_000_003 + 10_007 * index,
-            folder=own, workers=workers,
+            folder=own, workers=workers, cluster=cluster,
             on_block=lambda a, b, i=index: say(f"round {i}: {a} of {b} simulated")
             if a % 200 == 0 or a == b else None,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from scipy.special import ndtri
 
 from pkpd.arrays import Floats
 from pkpd.evidence.sampling.chains import Sampled
+from pkpd.files import whole, write_text
 from pkpd.sobol import sobol
 
 WIDER = 1.4
@@ -61,9 +62,14 @@ def keep_round(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if start is not None:
-        np.save(folder / _CHAINS, start)
-    (folder / _RANDOM).write_text(json.dumps(rng.bit_generator.state), encoding="utf-8")
-    np.save(folder / POINTS, points)
+        _save(folder / _CHAINS, start)
+    write_text(folder / _RANDOM, json.dumps(rng.bit_generator.state))
+    _save(folder / POINTS, points)
+
+
+def _save(file: Path, values: Floats) -> None:
+    with whole(file) as part, part.open("wb") as out:
+        np.save(out, values)
 
 
 def kept_start(folder: Path, rng: np.random.Generator) -> Floats | None:

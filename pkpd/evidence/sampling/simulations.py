@@ -10,8 +10,9 @@ import hashlib
 import multiprocessing
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
+from pkpd.cluster import workers as spread_over
 from pkpd.evidence.likelihood.cells import Cells
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY, MarrowSimulator
 from pkpd.evidence.likelihood.summaries import Summaries, summarise
 from pkpd.evidence.likelihood.total import Simulator
 from pkpd.evidence.table.arms import ArmToSimulate
+from pkpd.files import whole
 from pkpd.marrow.variants import FULL, Variant
 
 BLOCK = 25
@@ -145,17 +148,32 @@ class Task:
         )
 
 
-_task: Task | None = None  # of a worker process
+@dataclass(frozen=True)
+class _Blocks:
+    """Simulations of a block by its number; each block has the next seed."""
+
+    task: Task
+    z: Floats
+    seed: int
+
+    def scores(self, index: int) -> Floats:
+        return self.z[BLOCK * index : BLOCK * (index + 1)]
+
+    def __call__(self, index: int) -> tuple[int, Simulations]:
+        return index, self.task.simulate(self.scores(index), self.seed + index)
 
 
-def _begin(task: Task) -> None:
-    global _task
-    _task = task
+_blocks: _Blocks | None = None  # of a worker process
 
 
-def _block(z: Floats, seed: int) -> Simulations:
-    assert _task is not None
-    return _task.simulate(z, seed)
+def _begin(blocks: _Blocks) -> None:
+    global _blocks
+    _blocks = blocks
+
+
+def _block(index: int) -> tuple[int, Simulations]:
+    assert _blocks is not None
+    return _blocks(index)
 
 
 def simulate_at(
@@ -165,6 +183,7 @@ def simulate_at(
     seed: int,
     folder: Path | None = None,
     workers: int = 1,
+    cluster: str | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Simulations:
     """Simulate at scores ``[N, d]``, in blocks that are kept in a folder as they end.
@@ -181,39 +200,50 @@ def simulate_at(
         Where blocks are kept; those that are there and fit are not simulated again.
     workers
         Processes; 1: this one.
+    cluster
+        Address of a Dask scheduler whose workers simulate (``"tcp://host:8786"``), or ``"local"``
+        for so many ``workers`` by Dask. Simulations are the same.
     on_block
         Called with the number of sets of parameters done, and of all.
     """
-    blocks = [z[first : first + BLOCK] for first in range(0, len(z), BLOCK)]
+    run = _Blocks(task, z, seed)
+    number = -(-len(z) // BLOCK)
     done: dict[int, Simulations] = {}
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        for index, block in enumerate(blocks):
-            kept = read_block(folder / f"{index:04d}.npz", block)
+        for index in range(number):
+            kept = read_block(folder / f"{index:04d}.npz", run.scores(index))
             if kept is not None:
                 done[index] = kept
-    todo = [index for index in range(len(blocks)) if index not in done]
+    todo = [index for index in range(number) if index not in done]
+    with _each(run, todo, workers, cluster) as results:
+        for index, result in results:
+            done[index] = result.rounded()  # a run that goes on from files sees the same
+            if folder is not None:
+                write_block(folder / f"{index:04d}.npz", result)
+            if on_block is not None:
+                on_block(sum(len(part) for part in done.values()), len(z))
+    return joined([done[index] for index in range(number)])
 
-    def keep(index: int, result: Simulations) -> None:
-        done[index] = result.rounded()  # a run that goes on from files sees the same
-        if folder is not None:
-            write_block(folder / f"{index:04d}.npz", result)
-        if on_block is not None:
-            on_block(sum(len(part) for part in done.values()), len(z))
 
-    if workers == 1:
-        for index in todo:
-            keep(index, task.simulate(blocks[index], seed + index))
-    elif todo:
-        # spawned, since a forked process inherits the locks of libraries that run threads
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_begin, initargs=(task,)
-        ) as pool:
-            waiting = {pool.submit(_block, blocks[i], seed + i): i for i in todo}
-            for future in as_completed(waiting):
-                keep(waiting[future], future.result())
-    return joined([done[index] for index in range(len(blocks))])
+@contextmanager
+def _each(
+    run: _Blocks, todo: Sequence[int], processes: int, cluster: str | None
+) -> Iterator[Iterable[tuple[int, Simulations]]]:
+    """Blocks as they are done: in this process, in others, or over a cluster."""
+    with spread_over(cluster if todo else None, processes) as spread:
+        if spread is not None:
+            yield spread.as_done(run, todo)
+        elif processes == 1 or not todo:
+            yield map(run, todo)
+        else:
+            # spawned, since a forked process inherits the locks of libraries that run threads
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(
+                processes, mp_context=context, initializer=_begin, initargs=(run,)
+            ) as pool:
+                waiting = [pool.submit(_block, index) for index in todo]
+                yield (future.result() for future in as_completed(waiting))
 
 
 def blocks_of(sizes: Sequence[int]) -> NDArray[np.int64]:
@@ -232,14 +262,12 @@ def kept_simulations(folder: Path, number: int) -> Simulations | None:
 
 def write_block(file: Path, result: Simulations) -> None:
     """Write a block, whole or not at all."""
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
+    with whole(file) as part, part.open("wb") as out:
         np.savez_compressed(
             out,
             **{n: getattr(result, n).astype(np.float32) for n in _FIELDS[1:]},
             z=result.z,
         )
-    part.replace(file)
 
 
 def read_block(file: Path, z: Floats | None = None) -> Simulations | None:

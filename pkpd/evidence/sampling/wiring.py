@@ -21,6 +21,7 @@ from pkpd.evidence.likelihood.summaries import Summaries, summarise
 from pkpd.evidence.likelihood.total import Simulator
 from pkpd.evidence.sampling.emulator import Wiring
 from pkpd.evidence.table.arms import ArmSeen
+from pkpd.files import whole
 
 PATIENTS = 16
 """Of an arm: enough, since any change in any of them counts."""
@@ -76,7 +77,8 @@ def wiring(
             ]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / FILE, acts=acts)
+        with whole(folder / FILE) as part, part.open("wb") as out:
+            np.savez(out, acts=acts)
     return Wiring(acts, arm)
 
 

@@ -21,8 +21,9 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from pkpd.errors import PkpdError, sentence, writing
-from pkpd.files import netcdf_bytes, write_bytes, write_text
+from pkpd.files import netcdf_bytes, read_netcdf, write_bytes, write_text
 from pkpd.fitting.bayes.program import PatientScale, Program, compile_density, pymc_jax
+from pkpd.fitting.kept import read_table
 
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 
@@ -273,7 +274,7 @@ class _Checkpoint:
         record = folder / "settings.json"
         mine = {k: v for k, v in dataclasses.asdict(settings).items() if k in _SAME}
         if record.exists():
-            theirs = json.loads(record.read_text())
+            theirs = read_table(record)
             if theirs.get("density_at_start", density) != density:
                 raise PkpdError(
                     sentence(
@@ -297,10 +298,10 @@ class _Checkpoint:
         for k in range(settings.chains):
             path = folder / f"chain_{k}.nc"
             if path.exists():
-                with xr.open_dataset(path, group="posterior", engine="h5netcdf") as one:
-                    posterior = one.load()
-                with xr.open_dataset(path, group="sample_stats", engine="h5netcdf") as one:
-                    self._before[k] = (posterior, one.load())
+                self._before[k] = (
+                    read_netcdf(path, "posterior"),
+                    read_netcdf(path, "sample_stats"),
+                )
         self.chains = dict(self._before)
 
     def missing(self) -> dict[int, int]:

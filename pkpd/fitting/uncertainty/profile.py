@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pkpd.arguments import NAMES, NONE, SHARE, a, check_arguments
+from pkpd.arguments import NAMES, NONE, SHARE, TEXT, a, check_arguments, from_to
 from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
+from pkpd.cluster import workers
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.uncertainty.refit import Refit
+from pkpd.machine import cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +68,8 @@ class Profiles:
 class _Profile:
     """Profile of one parameter."""
 
-    fit: MaximumLikelihood
     refit: Refit
+    objective: float
     place: int
     rise: float
     points: list[tuple[float, float]] = field(default_factory=list)
@@ -75,7 +77,7 @@ class _Profile:
 
     @property
     def name(self) -> str:
-        return self.fit.names[self.place]
+        return self.refit.marginal.free.names[self.place]
 
     @property
     def direction(self) -> FloatArray:
@@ -85,13 +87,13 @@ class _Profile:
 
     def value(self, x: float) -> float:
         """Natural value of the parameter."""
-        moved = self.fit.x.copy()
+        moved = self.refit.x.copy()
         moved[self.place] = x
         return self.refit.marginal.free.values(moved)[self.name]
 
     def reach(self) -> tuple[float, float]:
         """Lowest and highest ``x`` that are tried."""
-        free, at = self.refit.marginal.free, float(self.fit.x[self.place])
+        free, at = self.refit.marginal.free, float(self.refit.x[self.place])
         kind, bounds = free.kinds[self.place], free.bounds[self.place]
         far = _FAR.get(kind, np.inf)
         if np.isinf(self.refit.mixed.longest[self.place]):
@@ -119,10 +121,10 @@ class _Profile:
         start = near.x + (x - near.x[self.place]) * self.direction
         start = np.clip(start, *self.refit.marginal.free.bounds.T)
         start[self.place] = x
-        ones = np.ones(len(self.fit.by_subject))
+        ones = np.ones(len(self.refit.random))
         begin = self.refit.point(self.refit.marginal.evaluate(start, near.at), ones)
         end = self.refit.search(begin=begin, held=self.place)
-        rise = end.point.value - self.fit.objective
+        rise = end.point.value - self.objective
         self.points.append((self.value(x), rise))
         if not end.converged:
             gone = ", ".join(self.refit.vanished(end.point, ones))
@@ -134,9 +136,9 @@ class _Profile:
 
     def limit(self, side: int) -> float:
         """Natural value of the limit on a side, -1 or 1."""
-        centre, edge = float(self.fit.x[self.place]), self.reach()[side > 0]
+        centre, edge = float(self.refit.x[self.place]), self.reach()[side > 0]
         wanted, near, far = np.sqrt(self.rise), centre, None
-        point = self.refit.point(self.refit.begin, np.ones(len(self.fit.by_subject)))
+        point = self.refit.point(self.refit.begin, np.ones(len(self.refit.random)))
         x, step = centre + side * wanted * self.error, wanted * self.error
         rise = 0.0
         for _ in range(_MOST):
@@ -176,7 +178,12 @@ class _Profile:
 
 
 def profile_likelihood(
-    fit: MaximumLikelihood, parameters: Sequence[str] | None = None, *, level: float = 0.95
+    fit: MaximumLikelihood,
+    parameters: Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    cluster: str | None = None,
+    jobs: int | None = None,
 ) -> Profiles:
     """Find limits of parameters by profile likelihood.
 
@@ -188,6 +195,8 @@ def profile_likelihood(
         Names of estimated parameters; all if left out.
     level
         Level of the limits.
+    cluster, jobs
+        As of `pkpd.checks.bootstrap`; a block is one limit. Limits are the same.
 
     Returns
     -------
@@ -208,6 +217,8 @@ def profile_likelihood(
         fit=(fit, a(MaximumLikelihood)),
         parameters=(parameters, NAMES | NONE),
         level=(level, SHARE),
+        cluster=(cluster, TEXT | NONE),
+        jobs=(jobs, from_to(1) | NONE),
     )
     import pandas as pd
     from scipy.stats import chi2
@@ -220,24 +231,33 @@ def profile_likelihood(
                 what=f"{name!r} was not estimated{nearest_of(name, fit.names)}",
                 allowed=", ".join(fit.names),
             )
-    refit, own = Refit.of(fit), fit.table(level)
+    refit, own, rise = Refit.of(fit), fit.table(level), float(chi2.ppf(level, 1))
+    objective, names = fit.objective, fit.names
+
+    def limit(which: tuple[str, int]) -> tuple[float, list[tuple[float, float]], list[str]]:
+        name, side = which
+        one = _Profile(refit, objective, names.index(name), rise)
+        return one.limit(side), one.points, one.messages
+
+    ends = [(name, side) for name in chosen for side in (-1, 1)]
+    with workers(cluster, jobs or cores()) as spread:
+        found = iter(list(map(limit, ends) if spread is None else spread.in_turn(limit, ends)))
     rows, points, messages = {}, [], []
-    for name in chosen:
-        one = _Profile(fit, refit, fit.names.index(name), float(chi2.ppf(level, 1)))
-        lower, upper = one.limit(-1), one.limit(1)
+    for name, lower, upper in zip(chosen, found, found, strict=True):
         rows[name] = {
             **{column: own.loc[name, column] for column in ("estimate", "lower", "upper")},
-            "profile_lower": lower,
-            "profile_upper": upper,
+            "profile_lower": lower[0],
+            "profile_upper": upper[0],
         }
-        messages += one.messages
-        best = min(one.points, key=lambda point: point[1])
+        messages += [*lower[2], *upper[2]]
+        tried = [*lower[1], *upper[1]]
+        best = min(tried, key=lambda point: point[1])
         if best[1] < -_CLOSE:
             messages.append(
                 f"With {name} at {best[0]:.4g} the objective is {-best[1]:.2f} below that of the "
                 "fit, which is no minimum: start it from there, limits are not valid."
             )
-        every = [*one.points, (fit.estimates[name], 0.0)]
+        every = [*tried, (fit.estimates[name], 0.0)]
         points += [{"parameter": name, "value": v, "rise": r} for v, r in sorted(every)]
     table = pd.DataFrame(rows).T.rename_axis("parameter")
     return Profiles(table, pd.DataFrame(points), tuple(messages))
