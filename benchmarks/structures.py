@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pkpd
-from pkpd.cards import card_names, load_rule, load_trial
+from pkpd.cards import card_names, load_trial, rules_for
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import LANDED, leukaemia_cards
@@ -232,18 +232,18 @@ def landmarks(one: Structure) -> Iterator[tuple[str, float, str]]:
 
 
 def trials(one: Structure) -> Iterator[tuple[str, float, float, int]]:
-    """Cohorts of the five trials: name, median day of 0.5, risk in %, patients judged."""
+    """Cohorts of the five trials: name, median day of 0.5, risk in % by the first clock, judged."""
     for name in card_names("trials"):
         trial = load_trial(name)
-        rule = load_rule(trial.rule or "leukemia_d42_generic")
-        for cohort, arm in arms_of_trial(trial).items():
-            found = one.outcomes(arm)
+        arms = arms_of_trial(trial)
+        for cohort in trial.cohorts:
+            found = one.outcomes(arms[cohort.id])
             days = found.recovery_day[NEUTROPHILS]
-            verdict = found.dlt(rule)
+            verdict = found.dlt(rules_for(trial, cohort)[0])
             known = np.isfinite(verdict)
             risk = 100 * float(verdict[known].mean()) if known.any() else float("nan")
             middle = float(np.median(days[~np.isnan(days)])) if (~np.isnan(days)).any() else np.nan
-            yield f"{trial.id} {cohort}", middle, risk, int(known.sum())
+            yield f"{trial.id} {cohort.id}", middle, risk, int(known.sum())
 
 
 def main() -> None:

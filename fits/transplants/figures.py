@@ -43,9 +43,10 @@ def chosen(series: Sequence[Series]) -> list[Series]:
     """Pick series by their day of recovery, without a look at their forecasts."""
     found = []
     for source, many in EACH.items():
-        own = [s for s in series if s.source == source and s.recovery and max(s.landmarks) >= 8]
+        own = [s for s in series if s.source == source and s.recovery]
+        own = [s for s in own if max(s.landmarks, default=0) >= 8]
         own.sort(key=lambda s: (s.recovery, s.key))
-        found += [own[int((i + 0.5) / many * len(own))] for i in range(many)]
+        found += [own[int((i + 0.5) / many * len(own))] for i in range(many) if own]
     return found
 
 

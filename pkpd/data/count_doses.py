@@ -11,7 +11,7 @@ import numpy as np
 from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, open_sheet, read_stamp
-from pkpd.data.times import clock_hours, protocol_days, refuse_other_dates
+from pkpd.data.times import clock_hours, protocol_days, refuse_far, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen, individual_dose_mg
 from pkpd.schedule.amounts import SIZE_OF
@@ -217,4 +217,5 @@ def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float
     for subject, today in zip(identity, dates, strict=True):
         starts[subject] = min(today, starts.get(subject, today))
     days = [(today - starts[s]).days + 1.0 for s, today in zip(identity, dates, strict=True)]
+    refuse_far(table, 24.0 * np.array(days), "DATE", "the first dose")
     return days, starts

@@ -23,7 +23,7 @@ from pkpd.data.faults import Faults
 from pkpd.data.measurements import refuse_strangers
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
-from pkpd.data.times import clock_hours, protocol_days, refuse_other_dates
+from pkpd.data.times import clock_hours, protocol_days, refuse_far, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen
 
@@ -225,6 +225,7 @@ def _hours(
         today = read_stamp(table, i, date_format).date()
         first.setdefault(subject, today)
         out[i] = (today - first[subject]).days * 24.0 + clock[i]
+    refuse_far(table, out, "DATE", "day 1")
     late = "" if set(first) <= set(starts) else "; of who has no dose, from the first row"
     notes.append(
         f"hours count from day 1 of the doses, or the date of the first dose{late}"
@@ -409,7 +410,7 @@ def _covariates(
             raise table.lacks(
                 what=f"has no covariate column '{name}'", remedy="correct covariates="
             )
-        values = table.numbers(name.upper())
+        values = table.finite(name.upper())
         out[name] = np.zeros(len(subjects))
         for k, subject in enumerate(subjects):
             rows = np.flatnonzero(identity == subject)

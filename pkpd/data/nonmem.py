@@ -38,6 +38,7 @@ _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
 _NUMBERS = ("MDV", "CENS", "LIMIT", "LLOQ", "OCC")
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
 _MOST_LEVELS = 20  # of a covariate given in words
+_DIGITS = re.compile(r"[+-]?[\d.,_]*\d[\d.,_]*")  # a number, or one that is misspelt
 _KNOWN = (
     "ID",
     "TIME",
@@ -337,7 +338,7 @@ def _covariate(
 ) -> tuple[np.ndarray, str | None]:
     """Values at the records, gaps filled, and the unit if one was declared."""
     key = name.upper()
-    by_row = table.numbers(key) if words is None else _numbered(table, key, words)
+    by_row = table.finite(key) if words is None else _numbered(table, key, words)
     if key in BODY:
         for i in np.flatnonzero(by_row < 0):
             raise table.refused(
@@ -361,7 +362,8 @@ def _covariate(
 def _words(table: Sheet, key: str) -> tuple[str, ...]:
     """Words (male, female) of a covariate in their order; none if it has numbers."""
     words = sorted({text for i in range(len(table.rows)) if (text := table.text(key, i))})
-    named = not any(is_number(word) for word in words) and len(words) <= _MOST_LEVELS
+    number = any(is_number(word) or _DIGITS.fullmatch(word) for word in words)
+    named = not number and len(words) <= _MOST_LEVELS
     return tuple(words) if named else ()
 
 

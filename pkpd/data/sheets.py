@@ -140,6 +140,14 @@ class Sheet:
             raise self.refused(bad[0], column, what, remedy=remedy)
         return out
 
+    def finite(self, column: str) -> np.ndarray:
+        """Column as finite numbers, NaN where missing."""
+        values = self.numbers(column)
+        for i in np.flatnonzero(np.isinf(values)):
+            what = f"'{self.text(column, int(i))}' is not a finite number"
+            raise self.refused(i, column, what, remedy="correct it, or write '.' for none")
+        return values
+
     def _refuse_parted(self, column: str, texts: Sequence[str]) -> None:
         """Refuse numbers whose point may part thousands, where the file has decimal commas."""
         parted = next((i for i, text in enumerate(texts) if parted_by_points(text)), None)

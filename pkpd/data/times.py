@@ -16,6 +16,8 @@ from pkpd.data.sheets import Sheet, read_stamp
 # amounts of virus or cells in a dose reach 1e16; no record is thousands of years long
 _MOST = {"TIME": 1e8, "II": 1e8, "AMT": 1e20, "RATE": 1e20}
 _MOST_DAYS = 1e5  # from any date: dates have years from 1 to 9999
+_YEAR_H = 365.25 * 24.0
+_LIFE_H = 100.0 * _YEAR_H  # of treatment
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d?:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 
 
@@ -112,7 +114,7 @@ def hours_of(
         stamps = _stamps(table)
         if stamps is not None:
             notes.append("TIME was read as date and time; hours count from each first record")
-            return _since_first(stamps, identity)
+            return _since_first(table, stamps, identity)
         factor = declared.hours(time_unit)
         time = table.numbers("TIME")
         refuse_missing(table, "TIME", time, "the time is missing")
@@ -128,7 +130,15 @@ def hours_of(
         origin = origin or day
         stamps[i] = (day - origin).total_seconds() / 3600.0 + _clock(table, i)
     notes.append("DATE and TIME were read as clock times; hours count from each first record")
-    return _since_first(stamps, identity)
+    return _since_first(table, stamps, identity)
+
+
+def refuse_far(table: Sheet, hours: np.ndarray, column: str, origin: str) -> None:
+    """Refuse dates that lie further from a patient's others than a life lasts."""
+    for i in np.flatnonzero(np.abs(hours) > _LIFE_H):
+        years, way = abs(hours[i]) / _YEAR_H, "after" if hours[i] > 0 else "before"
+        what = f"'{table.text(column, int(i))}' is {years:.0f} years {way} {origin}"
+        raise table.refused(i, column, what, remedy="correct the year")
 
 
 def in_hours(table: Sheet) -> bool:
@@ -136,10 +146,12 @@ def in_hours(table: Sheet) -> bool:
     return "DATE" not in table.at and _stamps(table) is None
 
 
-def _since_first(hours: np.ndarray, identity: np.ndarray) -> np.ndarray:
+def _since_first(table: Sheet, hours: np.ndarray, identity: np.ndarray) -> np.ndarray:
     """Hours since each subject's first record."""
     _, first, subject = np.unique(identity, return_index=True, return_inverse=True)
-    return hours - hours[first[subject]]
+    since = hours - hours[first[subject]]
+    refuse_far(table, since, "DATE" if "DATE" in table.at else "TIME", "the subject's first row")
+    return since
 
 
 def _stamps(table: Sheet) -> np.ndarray | None:

@@ -64,6 +64,7 @@ def write_data(
     fields["ID"][:] = labels[:, None]
     for name in ("TIME", "EVID", "CMT", "AMT", "RATE", "II", "ADDL", "SS"):
         fields[name][:] = getattr(events, name.lower())
+    fields["CMT"][~events.is_dose] = 0.0  # LINE tells what is observed
     fields["MDV"][:] = 1.0
     place = (seen.subject, seen.record)
     if len(set(zip(*place, strict=True))) < len(seen):

@@ -134,7 +134,8 @@ def _plain(
         if p.boxcox is not None:
             shape = fixed(f"boxcox_{p.name}")
             grown = simple("-", Item("EXP", (simple("*", own, shape),)), Number(1.0))
-            own = simple("/", grown, shape)
+            none = Binary("==", shape, Number(0.0))
+            own = into.chosen(none, own, simple("/", grown, shape))
         added = simple("+", added, own)
     if p.iov is not None:
         visit = into.fresh()

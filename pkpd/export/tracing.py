@@ -169,6 +169,8 @@ def _operation(
         inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
         jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
         return _run(jaxpr, consts, given, into, where)
+    if name == "convert_element_type" and equation.invars[0].aval.dtype == bool:
+        return [_each(lambda c: _as_number(c, into), given[0])]
     moved = _moved(name, params, given)
     if moved is not None:
         return moved
@@ -184,6 +186,13 @@ def _truth(condition: Expression) -> Expression:
     if isinstance(condition, Number):
         return Binary("==", condition, Number(1.0))
     return condition
+
+
+def _as_number(condition: Expression, into: Statements) -> Expression:
+    """Return 1 or 0 for a condition that is reckoned with."""
+    if isinstance(condition, Number):
+        return condition
+    return into.chosen(condition, Number(1.0), Number(0.0))
 
 
 def _moved(

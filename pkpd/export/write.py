@@ -17,7 +17,10 @@ from pkpd.export.parameters import refuse_joint_prior
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
 from pkpd.files import write_text
 from pkpd.fitting.model.individuals import covariates_read
+from pkpd.fitting.model.population_likelihood import error_of
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.predict.marrow import MarrowStructure
+from pkpd.predict.marrow_events import numbered_through
 from pkpd.predict.structure import check_lines
 
 Program = Literal["nonmem", "mrgsolve", "rxode2", "nlmixr2"]
@@ -87,6 +90,8 @@ def export_model(
         beside = path.with_suffix(".csv")
         text = nonmem_text(model, data, beside.name)
         if data is not None:
+            for line in np.unique(data.observations.line):
+                error_of(model, data.lines[line], data.events.source)
             logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
             write_data(data, beside, covariates_read(model), logarithmic)
     else:
@@ -99,9 +104,12 @@ def export_model(
 
 
 def _with_lines_of(model: PopulationModel, data: Dataset) -> Dataset:
-    """Name and number the lines of a data set as the model does."""
-    data, names = observed_lines(data), model.structure.lines
-    places = check_lines(data, names, type(model.structure).__name__)
+    """Name and number lines and compartments of a data set as the model does."""
+    data, structure = observed_lines(data), model.structure
+    names = structure.lines
+    places = check_lines(data, names, type(structure).__name__)
+    if isinstance(structure, MarrowStructure) and structure.whole is None:
+        data = replace(data, events=numbered_through(structure, data.events))
     seen = replace(data.observations, line=places[data.observations.line])
     return replace(data, observations=seen, lines=tuple(names))
 

@@ -68,9 +68,13 @@ def areas(time: Floats, level: Floats, *, log_down: bool = True) -> tuple[Floats
     area, moment = step * (a + b) / 2.0, step * (t * a + u * b) / 2.0
     falls = log_down & (b < a) & (b > 0.0) & (step > 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.log(a / b) / step
+        # a - b has no error where both are alike, and their quotient all of its digits
+        rate = np.log1p((a - b) / b) / step
         exponential = (a - b) / rate
-        of_moment = (a * t - b * u) / rate + exponential / rate
+        since = np.where(
+            rate * step > 1e-5, (exponential - step * b) / rate, step**2 * (a + 2.0 * b) / 6.0
+        )
+        of_moment = t * exponential + since
     return np.where(falls, exponential, area), np.where(falls, of_moment, moment)
 
 

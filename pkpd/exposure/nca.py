@@ -164,6 +164,8 @@ def nca(
             PkpdWarning,
             stacklevel=2,
         )
+    elif route == "iv":
+        _refuse_modelled(data)
     import pandas as pd
 
     rows, resets = [], bool(data.events.is_reset.any())
@@ -184,6 +186,7 @@ def nca(
             what="no dose is followed by samples",
             remedy="give a dose record (AMT) to each subject, before its samples",
         )
+    _tell_left_out(data, chosen, {str(row["subject"]) for row in rows})
     table = pd.DataFrame(rows)
     table.attrs["units"] = _units(data, data.lines[chosen], table.columns)
     return table
@@ -354,6 +357,32 @@ class _Analysis:
             cycle = (time <= self.tau) | (self.tau == 0.0)
             start = level[cycle].min() if cycle.any() else level[0]
         return np.append(0.0, time), np.append(start, level)
+
+
+def _refuse_modelled(data: Dataset) -> None:
+    """Refuse infusions whose length is a parameter of a model."""
+    events = data.events
+    for b, n in np.argwhere(events.is_dose & (events.rate < 0)).tolist():
+        raise DataError(
+            where=events.place(b, n, "RATE"),
+            what=f"RATE {events.rate[b, n]:g} does not say how long the infusion lasts",
+            remedy="write its rate, 0 for a bolus, or its duration (TINF)",
+        )
+
+
+def _tell_left_out(data: Dataset, line: int, known: set[str]) -> None:
+    """Warn of subjects with samples and no profile."""
+    seen = data.observations
+    sampled = data.subjects[np.unique(seen.subject[seen.line == line])]
+    lost = [str(label) for label in sampled if str(label) not in known]
+    if lost:
+        named = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        warnings.warn(
+            f"{data.events.source}: no dose of subject{'s'[: len(lost) > 1]} {named} is followed "
+            "by samples, and nothing is told of them",
+            PkpdWarning,
+            stacklevel=3,
+        )
 
 
 def _line(data: Dataset, line: str | None) -> int:

@@ -16,7 +16,7 @@ from pkpd.arrays import Floats
 from pkpd.data.dataset import ABOVE, BELOW
 from pkpd.errors import PkpdError
 
-_KEY = ["ID", "ORIGIN", "TIME", "horizon"]
+_KEY = ["ID", "ORIGIN", "TIME", "horizon", "counts"]  # the last tells two counts of a time apart
 
 
 def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
@@ -32,9 +32,9 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``ID``, ``ORIGIN``, ``TIME``, ``horizon``; ``crps`` of the logarithm, from the quantiles;
-        ``error``, the median's absolute error; ``inside50``, ``inside80``, ``inside90``: whether
-        the count lies in the central interval; and ``logdens`` where the table has it.
+        ``ID``, ``ORIGIN``, ``TIME``, ``horizon``, ``counts``; ``crps`` of the logarithm, from the
+        quantiles; ``error``, the median's absolute error; ``inside50``, ``inside80``, ``inside90``:
+        whether the count lies in the central interval; and ``logdens`` where the table has it.
         Of a count below or above a limit, quantiles beyond the limit are taken as the limit.
 
     Raises

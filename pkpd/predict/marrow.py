@@ -132,7 +132,14 @@ class MarrowStructure:
     held: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse compartments below 1, and those of two drugs."""
+        """Refuse compartments below 1, those of two drugs, and tables read in two ways."""
+        ways = {drug.pk.options: drug.name for drug in self.drugs if drug.pk is not None}
+        if len(ways) > 1:
+            raise PkpdError(
+                where=f"{self.name}, options",
+                what=f"{' and '.join(ways.values())} read events of one table in different ways",
+                remedy="give their kinetics the same options=",
+            )
         owner: dict[int, str] = {}
         for drug in self.drugs:
             first, whole = drug.first_compartment, from_to(1).holds(drug.first_compartment)

@@ -68,3 +68,14 @@ def events_of(events: EventTable, drug: MarrowDrug, mine: np.ndarray) -> EventTa
         for name in ("amt", "rate", "ii", "addl", "ss")
     }
     return replace(events, evid=evid, cmt=cmt, **cleared)
+
+
+def numbered_through(structure: MarrowStructure, events: EventTable) -> EventTable:
+    """Table whose doses enter the compartments of all drugs, counted in the drugs' order."""
+    owner, cmt, before = drug_of_dose(structure, events), np.zeros_like(events.cmt), 0
+    for k, drug in enumerate(structure.drugs):
+        own = np.where(events.cmt > 0, events.cmt - drug.first_compartment + 1, 0)
+        own = np.where(own > 0, own, drug.kinetics.system.dose_compartment)
+        cmt = np.where(owner == k, own + before, cmt)
+        before += drug.size
+    return replace(events, cmt=cmt)

@@ -19,7 +19,7 @@ from jax import Array
 from pkpd.data.dataset import Dataset
 from pkpd.errors import sentence
 from pkpd.marrow.effects import combined_effect
-from pkpd.predict.marrow_events import drug_of_dose
+from pkpd.predict.marrow_events import numbered_through
 from pkpd.solve.events.advance import DOSING_NAME, left_out_when_compiled
 from pkpd.solve.events.ode import OdeOptions, solve_events
 from pkpd.solve.events.system import OdeSystem
@@ -58,21 +58,15 @@ class GeneralCourse:
         self._options = OdeOptions(
             max_step_h=structure.general_step_h, events=structure.drugs[0].kinetics.options
         )
-        events = dataset.events
-        owner = drug_of_dose(structure, events)
-        cmt = np.zeros_like(events.cmt)
         before = 0
         self._renamed: dict[str, str] = {}
-        for k, drug in enumerate(structure.drugs):
-            own = np.where(events.cmt > 0, events.cmt - drug.first_compartment + 1, 0)
-            own = np.where(own > 0, own, drug.kinetics.system.dose_compartment)
-            cmt = np.where(owner == k, own + before, cmt)
+        for drug in structure.drugs:
             for name in drug.kinetics.dosing:
                 found = DOSING_NAME.fullmatch(name)
                 assert found is not None  # check_dosing() has looked
                 self._renamed[drug.own[name]] = f"{found[1]}{int(found[2]) + before}"
             before += drug.kinetics.system.size
-        self._events = replace(events, cmt=cmt)
+        self._events = numbered_through(structure, dataset.events)
 
     def __call__(self, parameters: dict[str, Any]) -> Any:
         """Solve for the counts (10^9/L) at the observations; values are scalars, [B] or [B, N]."""

@@ -169,8 +169,8 @@ class MarrowPredictor:
 
     @property
     def _forward(self) -> bool:
-        first = self.structure.drugs[0].pk
-        return first is not None and first.options.carry == "forward"
+        known = [drug.pk for drug in self.structure.drugs if drug.pk is not None]
+        return bool(known) and known[0].options.carry == "forward"  # all have the same
 
     @cached_property
     def _by_data(self) -> PopulationCourse:

@@ -309,3 +309,14 @@ def test_all_cells_of_counts_that_are_no_numbers_are_named(tmp_path):
         read_counts(tmp_path / "bad.csv")
     for words in ("row 3, ID 1, column DAY: 'x'", "row 2, ID 1, column ANC: 'abc'", "PLT: 'low'"):
         assert words in str(error.value)
+
+
+def test_infinite_covariates_and_years_that_nobody_lives_to_are_refused(write):
+    wide = "ID,DATE,ANC,AGE\n1,2024-01-03,4,{}\n1,{}-01-05,2,60\n"
+    with pytest.raises(DataError, match="row 2, ID 1, column AGE: 'inf' is not a finite number"):
+        read_counts(write(wide.format("inf", 2024)), covariates=["AGE"])
+    with pytest.raises(DataError, match=r"row 3, .*DATE: '2204-01-05' is 180 years after day 1"):
+        read_counts(write(wide.format(60, 2204)))
+    doses = write("ID,DATE,AMT\n1,2024-01-03,5\n1,2204-01-05,5\n", "doses.csv")
+    with pytest.raises(DataError, match=r"row 3, .* is 180 years after the first dose"):
+        read_counts(write(wide.format(60, 2024)), doses=doses)

@@ -240,6 +240,21 @@ def test_long_numbers_stay_exact(write):
         ("ID,TIME,DV\n1,1,1e308\n", {}, "column DV: 1e+308 is no measurement"),
         ("ID,DATE,TIME,DV\n1,1024-01-01,08:00,1\n", {}, "is in the year 1024; allowed: 1800 to"),
         ("ID,TIME,DV,WT\n1,1,5,-99\n", {"covariates": ["WT"]}, "a body's WT of -99; allowed: 0 or"),
+        (
+            "ID,TIME,DV,WT\n1,1,5,70\n1,2,4,inf\n",
+            {"covariates": ["WT"]},
+            "row 3, ID 1, column WT: 'inf' is not a finite number",
+        ),
+        (
+            "ID,TIME,DV,WT\n1,1,5,1_000\n1,2,4,1_000\n",
+            {"covariates": ["WT"]},
+            "row 2, ID 1, column WT: '1_000' is not a number (nor in row 3)",
+        ),
+        (
+            "ID,DATE,TIME,DV\n1,2024-01-03,08:00,1\n1,2204-01-05,08:00,1\n",
+            {},
+            "row 3, ID 1, column DATE: '2204-01-05' is 180 years after the subject's first row",
+        ),
     ],
 )
 def test_numbers_that_no_medicine_has_are_refused(write, text, options, words):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import pkpd
+from benchmarks.structures import NEUTROPHILS, trials
+from pkpd.cards import load_trial
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.parameters import leukaemia_cards
 
@@ -56,3 +60,24 @@ def test_what_does_not_go_with_a_structure_is_refused():
         pkpd.source(
             "aml_untreated", structure="ten_stages", posterior="models/evidence/posterior.nc"
         )
+
+
+def test_cohorts_are_judged_by_the_clock_of_their_trial():
+    """NCT01629082 counts days from its consolidation, the rule alone from the first dose."""
+
+    class Recorder:
+        def __init__(self):
+            self.clocks = {}
+
+        def outcomes(self, arm):
+            def dlt(rule):
+                self.clocks[arm.name] = rule.clock
+                return np.zeros(2)
+
+            return SimpleNamespace(recovery_day={NEUTROPHILS: np.ones(2)}, dlt=dlt)
+
+    one = Recorder()
+    assert len(list(trials(one))) == len(one.clocks)
+    trial = load_trial("nct01629082_clofarabine_lenalidomide")
+    for cohort in trial.cohorts:
+        assert one.clocks[f"{trial.id} {cohort.id}"] == "consolidation"

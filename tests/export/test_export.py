@@ -335,6 +335,7 @@ def steps(v):
         jnp.sum(both) / jnp.sqrt(y),
         jnp.maximum(x, y) ** 1.5,
         jnp.where(x >= y, x**3, late) - both[2],
+        (x > 1.0) * y + 0.5,
     ]
 
 
@@ -585,3 +586,46 @@ def test_no_parameter_has_the_name_of_an_intermediate_value():
     }  # fmt: skip
     three = plain_names(["pk", "Pk", "PK", "m_1", "M_1", "M.1"], [], capitals=True)
     assert len(set(three.values())) == 6
+
+
+def test_doses_of_other_numbers_enter_the_compartments_of_the_text(tmp_path):
+    """Compartment 10 of the data is that of the second drug, which the text has as its second."""
+    pair = {"a": compartments(1), "b": compartments(1)}
+    names = ("CL_a", "V_a", "CL_b", "V_b", "slope_a", "slope_b", "circ0", "MTT", "gamma")
+    model = PopulationModel(
+        marrow_model(pair, first_compartment={"a": 1, "b": 10}),
+        [parameter(name, 1.0) for name in names],
+        {"neutrophils": residual.additive(0.1)},
+    )
+    doses = [(0.0, 100.0, 0.0, 1), (0.0, 50.0, 0.0, 10)]
+    data = data_set(["neutrophils"], [24.0], [[4.0]], doses)
+    text = export_model(model, tmp_path / "a.mod", data=data).read_text()
+    assert "COMP=(C2) ; central_b" in text
+    written = pd.read_csv(tmp_path / "a.csv").query("ID == 1")
+    assert list(zip(written.AMT, written.CMT, strict=True)) == [(100, 1), (50, 2), (0, 0)]
+
+
+def test_a_line_without_an_error_is_not_written_as_one_of_deviation_1(tmp_path):
+    model = MARROW.replace(residual={"neutrophils": residual.additive(0.2)})
+    data = data_set(["concentration"], TIMES, [[2.0] * 5], [(0.0, 400.0, 200.0, 1)])
+    with pytest.raises(PkpdError, match="line 'concentration': is observed and has no residual"):
+        export_model(model, tmp_path / "a.mod", data=data)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.5])
+def test_a_shape_of_zero_is_the_normal_distribution(tmp_path, shape):
+    """The transformed effect is (exp(shape eta) - 1) / shape, and eta where the shape is 0."""
+    model = PopulationModel(
+        compartments(1),
+        [parameter("CL", 3.0, iiv=0.3, boxcox=shape), parameter("V", 20.0)],
+        residual.additive(0.1),
+    )
+    text = export_model(model, tmp_path / "a.mod").read_text()
+    block = text[text.index("$PK\n") + 4 : text.index("$DES")].splitlines()
+    record = Record("PK", tuple(Line(i, line) for i, line in enumerate(block)), "text")
+    at = {"THETA(1)": 3.0, "THETA(2)": 20.0, "THETA(3)": shape, "ETA(1)": 0.4}
+    run_ = Evaluator(at)
+    run_.run(parse_code(record).statements)
+    moved = 0.4 if shape == 0 else np.expm1(0.4 * shape) / shape
+    assert float(run_.values["CL"]) == pytest.approx(3.0 * np.exp(moved), rel=1e-12)

@@ -14,6 +14,7 @@ import pytest
 
 import pkpd
 from pkpd.errors import DataError, PkpdError, PkpdWarning
+from pkpd.exposure.areas import areas
 
 THEOPHYLLINE = "fits/data/theophylline.csv"
 WINNONLIN_DOSE = 320.0  # of every subject there; the file has the dose of each
@@ -263,3 +264,25 @@ def test_doses_with_a_rate_are_asked_about():
     table = frame(HOURS, np.exp(-0.1 * np.asarray(HOURS)), 25.0, RATE=[100.0, *[0.0] * 11])
     with pytest.warns(PkpdWarning, match='1 dose has a rate, as infusions .* give route="iv"'):
         pkpd.nca(table)
+
+
+def test_values_that_are_alike_but_for_rounding_have_the_area_of_a_line():
+    """0.1 + 0.2 above 0.3: the area of an hour was 0.25, a sixth too small."""
+    for gap in (5e-17, 1e-12, 1e-9, 1e-6, 1e-4):
+        level = np.array([0.3 + gap, 0.3])
+        area, moment = (float(part[0]) for part in areas(np.array([100.0, 101.0]), level))
+        assert area == pytest.approx(level.mean(), rel=1e-8)
+        assert moment == pytest.approx(100.5 * level.mean(), rel=1e-6)
+    # an exponential in closed form: the mean of a to b, and its first moment
+    a, b, t, u = 8.0, 1.0, 2.0, 5.0
+    area, moment = (float(part[0]) for part in areas(np.array([t, u]), np.array([a, b])))
+    k = np.log(a / b) / (u - t)
+    assert area == pytest.approx((a - b) / k, rel=1e-14)
+    assert moment == pytest.approx((a * t - b * u) / k + (a - b) / k**2, rel=1e-13)
+
+
+def test_infusions_whose_length_is_modelled_are_no_boluses():
+    table = frame([1, 2, 4], [8.0, 4.0, 2.0], RATE=[-2.0, 0.0, 0.0, 0.0])
+    with pytest.raises(DataError, match="row 0, ID 1, column RATE: RATE -2 does not say how long"):
+        pkpd.nca(table, route="iv")
+    assert len(pkpd.nca(table)) == 1

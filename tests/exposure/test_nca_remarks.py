@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import pkpd
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 
 K, KA, VOLUME, TAU = 0.1, 1.0, 10.0, 12.0
 
@@ -94,3 +94,11 @@ def test_days_after_the_last_dose_are_asked_for_with_their_argument():
         pkpd.exposures(regimen, "mds_post_hma", marrow="friberg", patients=2, intervals=[(0, 96)])
     with pytest.raises(PkpdError, match="0 to 72 h; until_day= has later days"):
         pkpd.exposures(regimen, "mds_post_hma", marrow="friberg", patients=2, times_h=[80])
+
+
+def test_a_subject_without_a_dose_is_named():
+    table = pd.DataFrame(
+        {"ID": [1, 1, 1, 1, 2, 2], "TIME": [0, 1, 2, 4, 1, 2], "AMT": [9.0, 0, 0, 0, 0, 0]}
+    ).assign(DV=[None, 8.0, 4.0, 2.0, 3.0, 1.0])
+    with pytest.warns(PkpdWarning, match="no dose of subject 2 is followed by samples"):
+        assert pkpd.nca(table)["subject"].tolist() == [1]

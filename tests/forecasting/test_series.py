@@ -329,7 +329,7 @@ def test_a_count_below_its_limit_is_as_probable_as_all_below_it():
             one = row_of(location=np.array([location]), known=0.0, censored=code,
                          logarithmic=True, **at)  # fmt: skip
             assert one["logdens"] == pytest.approx(norm.logcdf(-code * location))
-            rows.append({"ID": 1, "ORIGIN": 0, "TIME": 1, "horizon": "next", **one})
+            rows.append({"ID": 1, "ORIGIN": 0, "TIME": 1, "horizon": "next", "counts": 5, **one})
         right, wrong = scored(pd.DataFrame(rows)).itertuples()
         assert (right.crps, right.error, right.inside90) == (0.0, 0.0, True)
         assert wrong.error == pytest.approx(3.0, abs=0.05)
@@ -352,3 +352,10 @@ def test_scores_of_no_forecasts_are_refused():
     # of patients none of whom has so many counts as first= asks for
     with pytest.raises(PkpdError, match="no outcome is known"):
         scored(pd.DataFrame([]))
+
+
+def test_two_counts_of_one_time_are_compared_each_with_itself():
+    head = {"ID": [1, 1, 2], "ORIGIN": 3.0, "TIME": 7.0, "horizon": "next", "counts": [5, 6, 5]}
+    one, other = (pd.DataFrame({**head, "crps": s}) for s in ([1.0, 2.0, 3.0], [0.5, 0.0, 1.0]))
+    # 0.5, 2 and 2; crosswise the mean would be 1.4
+    assert difference(one, other)["next"] == pytest.approx((1.5, 1.0 / 3.0))

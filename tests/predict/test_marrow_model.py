@@ -20,6 +20,7 @@ from pkpd.marrow.friberg import Friberg, PlateletChain
 from pkpd.predict.marrow import marrow_model
 from pkpd.predict.pk import compartments
 from pkpd.predict.structure import Predictor, Structure
+from pkpd.solve.events.timeline import EventOptions
 
 FOLDER = Path(os.environ.get("PKPD_REFERENCE", Path(__file__).parents[3] / "shared" / "oracles"))
 ENGINES = ("compiled", pytest.param("general", marks=pytest.mark.slow))
@@ -451,6 +452,12 @@ def test_a_subject_that_cannot_be_solved_leaves_the_others_alone():
         (
             lambda: marrow_model(compartments(1), first_compartment={"drug": 0}),
             "0 for drug; allowed: whole numbers of 1 and above",
+        ),
+        (
+            lambda: marrow_model(
+                {"a": compartments(1), "b": compartments(1, options=EventOptions("forward"))}
+            ),
+            "options: a and b read events of one table in different ways; give",
         ),
     ],
 )

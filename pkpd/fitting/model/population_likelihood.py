@@ -36,6 +36,17 @@ class Observed(NamedTuple):
     lower: Any
 
 
+def error_of(model: PopulationModel, line: str, source: str) -> ResidualError:
+    """Residual error of an observed line of a data set; a model without one is refused."""
+    if line not in model.residual:
+        raise DataError(
+            where=f"{source}, line {line!r}",
+            what="is observed and has no residual error",
+            remedy=f'give one: residual={{"{line}": ...}}',
+        )
+    return model.residual[line]
+
+
 class Programs:
     """Compiled functions of a likelihood by what they compute, made when first asked for.
 
@@ -123,13 +134,7 @@ class PopulationLikelihood:
         for i, place in enumerate(places):
             name = self.model.structure.lines[place]
             mine = np.flatnonzero(self.dataset.observations.line == i)
-            if name not in self.model.residual:
-                raise DataError(
-                    where=f"{self.dataset.events.source}, line {name!r}",
-                    what="is observed and has no residual error",
-                    remedy=f'give one: residual={{"{name}": ...}}',
-                )
-            error = self.model.residual[name]
+            error = error_of(self.model, name, self.dataset.events.source)
             _check_positive(self.dataset, mine, name, error)
             out.append((name, error, mine))
         return tuple(out)
