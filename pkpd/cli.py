@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pkpd import __version__
-from pkpd.designs.options import PREDICT, design_options
+from pkpd.designs.options import PREDICT, Simulators, Threads, design_options
 from pkpd.errors import PkpdError, unanswered
 from pkpd.evidence.updating.options import learn_options
 from pkpd.forecasting.options import forecast_options, visits_options
@@ -131,17 +131,8 @@ def compare(
         ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Print all tables.")] = False,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Dask scheduler whose workers simulate (tcp://host:8786), or local: as many "
-            "processes as --jobs says.",
-        ),
-    ] = None,
+    jobs: Threads = None,
+    cluster: Simulators = None,
 ) -> None:
     """Compare the cohorts of trials: nadirs, recovery days, risk of dose-limiting toxicity."""
     from datetime import UTC, datetime

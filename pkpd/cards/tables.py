@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from pkpd import units
 from pkpd.cards.contents import contents
 from pkpd.cards.files import CardPath, nearest_of, shown_name
 from pkpd.cards.table_words import range_words, show, within
@@ -258,43 +257,6 @@ class Table:
             )
         return value
 
-    def quantity(
-        self,
-        key: str,
-        dimension: str,
-        default: Any = REQUIRED,
-        *,
-        minimum: float | None = None,
-        maximum: float | None = None,
-        above: float | None = None,
-    ) -> Any:
-        """Text such as ``"30 min"`` or ``"8 L/h"``, as a float in the package's internal unit.
-
-        Parameters
-        ----------
-        key
-            The key.
-        dimension
-            Dimension name known to :mod:`pkpd.units`, such as ``"time"``.
-        default
-            Returned when the key is absent; without it the key is required.
-        minimum, maximum, above
-            Allowed range, in the internal unit.
-        """
-        what = f"a quantity with its unit, of dimension {dimension}"
-        value = self._get(key, default, what)
-        if value is default:
-            return default
-        if not isinstance(value, str):
-            raise self.error(
-                key, f"{show(value)} has no unit", allowed=what, remedy='write it as "1.5 h"'
-            )
-        with self.at(key):
-            number, unit = units.parse_quantity(value)
-            inside = units.to_internal(number, unit, dimension)
-        allowed = range_words("a quantity", minimum, maximum, above, "in internal units")
-        return self._checked(key, float(inside), minimum, maximum, above, allowed, shown=value)
-
     # -- lists ----------------------------------------------------------------------------
 
     def numbers(
@@ -408,7 +370,6 @@ class Table:
         maximum: float | None,
         above: float | None,
         allowed: str,
-        shown: str | None = None,
     ) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             remedy = "remove the quotes" if isinstance(value, str) else None
@@ -418,9 +379,7 @@ class Table:
         low = (minimum is not None and number < minimum) or (above is not None and number <= above)
         high = maximum is not None and number > maximum
         if not math.isfinite(number) or low or high:
-            what, instead = f"{show(shown or value)} is out of range", None
-            if shown is None:
-                instead = within(minimum, maximum, above)
+            what, instead = f"{show(value)} is out of range", within(minimum, maximum, above)
             raise self.error(key, what, allowed=allowed, instead=instead)
         return number
 

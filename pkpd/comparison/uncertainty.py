@@ -45,6 +45,7 @@ from pkpd.comparison.crossed import Crossed, CrossedTimes, crossed, matrix_of
 from pkpd.errors import DataError
 
 LEVEL = 0.90
+_TAIL = (1.0 - LEVEL) / 2.0
 _ROUNDING = 1e-9
 _BY_CHANCE = 0.05
 """Probability with which draws that are equal are taken to differ."""
@@ -153,19 +154,17 @@ class RecoveryCurve:
     censored_share: float
 
 
-def risk(outcome: ArrayLike, *, level: float = LEVEL) -> Risk:
+def risk(outcome: ArrayLike) -> Risk:
     """Risk in the population, with its interval over parameters and its Monte Carlo error.
 
     Parameters
     ----------
     outcome : float[M, N] or bool[M, N]
         Draws by patients: 1 event, 0 none, NaN not evaluable; or any continuous outcome.
-    level : float
-        Coverage of the interval.
     """
     y = matrix_of(outcome)
     found = crossed(y)
-    lower, upper = _interval(found, level)
+    lower, upper = _interval(found)
     parts = np.array([found.draws, found.patients, found.residual])
     total = np.nansum(parts)
     shares = parts / total if total > 0.0 else np.full(3, np.nan)
@@ -184,17 +183,13 @@ def risk(outcome: ArrayLike, *, level: float = LEVEL) -> Risk:
     )
 
 
-def paired_difference(
-    outcome_a: ArrayLike, outcome_b: ArrayLike, *, level: float = LEVEL
-) -> Difference:
+def paired_difference(outcome_a: ArrayLike, outcome_b: ArrayLike) -> Difference:
     """Difference A - B of two regimens simulated on the same patients and draws.
 
     Parameters
     ----------
     outcome_a, outcome_b : float[M, N] or bool[M, N]
         Larger is worse; a lane that is NaN in either is left out of both.
-    level : float
-        Coverage of the interval.
     """
     a, b = matrix_of(outcome_a), matrix_of(outcome_b)
     if a.shape != b.shape:
@@ -205,7 +200,7 @@ def paired_difference(
         )
     d = a - b
     found = crossed(d)
-    lower, upper = _interval(found, level)
+    lower, upper = _interval(found)
     probability, error = _probability_below(d)
     mc_error = found.mc_error
     if not np.nan_to_num(d).any():
@@ -228,7 +223,6 @@ def quantiles_with_uncertainty(
     q: Sequence[float] = (0.05, 0.5, 0.95),
     *,
     censored: ArrayLike | None = None,
-    level: float = LEVEL,
 ) -> Quantiles:
     """Quantiles of an event time over patients and draws.
 
@@ -245,8 +239,6 @@ def quantiles_with_uncertainty(
         Between 0 and 1.
     censored : bool[M, N], optional
         True where the event was not seen within the horizon.
-    level : float
-        Coverage of the interval over draws.
     """
     x = _event_times(times, censored)
     pool = np.sort(x[~np.isnan(x)])
@@ -256,17 +248,16 @@ def quantiles_with_uncertainty(
     if np.any(wanted <= 0) or np.any(wanted >= 1):
         raise DataError(where="q", what=f"{q}", allowed="between 0 and 1, both excluded")
     finite, asked = pool[np.isfinite(pool)], CrossedTimes(x)
-    tail = (1.0 - level) / 2.0
     value, lower, upper, error = (np.full(wanted.size, np.inf) for _ in range(4))
     for i, share in enumerate(wanted):
         value[i] = _pooled_quantile(pool, share)
-        lower[i] = asked.reached(finite, float(share), tail)
-        upper[i] = asked.reached(finite, float(share), 1.0 - tail)
+        lower[i] = asked.reached(finite, float(share), _TAIL)
+        upper[i] = asked.reached(finite, float(share), 1.0 - _TAIL)
     known = np.isfinite(value)
     for i, width in zip(np.flatnonzero(known), asked.by_days(value[known]).mc_error, strict=True):
         high = _pooled_quantile(pool, wanted[i] + width)
         error[i] = 0.5 * (high - _pooled_quantile(pool, wanted[i] - width))
-    if x.shape[0] < fewest_draws(level):
+    if x.shape[0] < fewest_draws():
         lower[:] = upper[:] = np.nan
     outside = ~((lower <= value) & (value <= upper))
     outside |= (lower == upper) & np.isfinite(error) & (error > 0.0)  # draws are not told apart
@@ -286,8 +277,6 @@ def recovery_curve(
     times: ArrayLike,
     censored: ArrayLike,
     grid: ArrayLike,
-    *,
-    level: float = LEVEL,
 ) -> RecoveryCurve:
     """Share of patients recovered by each day, with a pointwise band over parameter draws.
 
@@ -301,8 +290,6 @@ def recovery_curve(
     censored : bool[M, N]
     grid : float[G]
         Days, not beyond the earliest censoring.
-    level : float
-        Coverage of the band.
 
     Raises
     ------
@@ -321,9 +308,8 @@ def recovery_curve(
     x = _event_times(t, lost)
     found = CrossedTimes(x).by_days(days)
     lower, upper = np.full((2, days.size), np.nan)
-    if x.shape[0] >= fewest_draws(level):
-        tail = (1.0 - level) / 2.0
-        lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail], axis=1)
+    if x.shape[0] >= fewest_draws():
+        lower, upper = np.quantile(found.denoised, [_TAIL, 1.0 - _TAIL], axis=1)
         outside = ~((lower - _ROUNDING <= found.mean) & (found.mean <= upper + _ROUNDING))
         lower, upper = np.fmin(lower, found.mean), np.fmax(upper, found.mean)
         lower[outside] = upper[outside] = np.nan
@@ -345,19 +331,19 @@ def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.flo
     return np.where(lost & ~np.isnan(t), np.inf, t)
 
 
-def fewest_draws(level: float = LEVEL) -> int:
+def fewest_draws() -> int:
     """Draws below which an interval is not known: one is expected in each of its tails, 20."""
-    return int(np.ceil(2.0 / (1.0 - level) - _ROUNDING))
+    return int(np.ceil(2.0 / (1.0 - LEVEL) - _ROUNDING))
 
 
-def _interval(found: Crossed, level: float) -> tuple[float, float]:
+def _interval(found: Crossed) -> tuple[float, float]:
     """Interval over draws; NaN with too few for its tails, or if they differ by chance alone."""
     draws = found.by_draw.size
     if draws > 1 and found.mc_error <= _ROUNDING * abs(found.mean):
         return found.mean, found.mean  # every lane is alike: draws need not be many
-    if draws < fewest_draws(level) or not _differ(found):
+    if draws < fewest_draws() or not _differ(found):
         return np.nan, np.nan
-    lower, upper = _ends(found.denoised, (1.0 - level) / 2.0)
+    lower, upper = _ends(found.denoised, _TAIL)
     if not lower - _ROUNDING <= found.mean <= upper + _ROUNDING:
         return np.nan, np.nan  # one draw makes the mean: these draws tell no interval
     return float(min(lower, found.mean)), float(max(upper, found.mean))

@@ -21,6 +21,17 @@ Cluster = Annotated[
     ),
 ]
 """``--cluster`` of such a command."""
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads to use; without it all cores.")]
+"""``--jobs`` of a command that simulates patients."""
+Simulators = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers simulate (tcp://host:8786), or local: as many "
+        "processes as --jobs says.",
+    ),
+]
+"""``--cluster`` of such a command."""
 
 
 PREDICT: ContextVar[Any] = ContextVar("predict", default=None)

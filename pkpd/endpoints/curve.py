@@ -61,11 +61,7 @@ def curve_outcomes(
     """
     time, y, s = _curve(time_h, log_count, slope)
     lanes = y.shape[0]
-    cut = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
-    if cut.ndim != 1 or not np.all(cut > 0):
-        raise DataError(
-            where="thresholds", what=f"value {thresholds}", allowed="positive counts in 10^9/L"
-        )
+    cut = check_thresholds(thresholds)
     if sustained_days < 0 or untransfused_days < 0:
         raise DataError(
             where="sustained_days, untransfused_days",
@@ -134,6 +130,16 @@ def log_count_at(
         + y[:, cell + 1] * rise
         + h * u * (1.0 - u) * (s[:, cell] * (1.0 - u) - s[:, cell + 1] * u)
     )
+
+
+def check_thresholds(thresholds: ArrayLike) -> np.ndarray:
+    """Thresholds in a row; those that are not positive are refused."""
+    levels = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
+    if levels.ndim != 1 or not np.all(levels > 0):
+        raise DataError(
+            where="thresholds", what=f"value {thresholds}", allowed="positive counts in 10^9/L"
+        )
+    return levels
 
 
 def _curve(

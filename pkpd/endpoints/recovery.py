@@ -52,7 +52,7 @@ from pkpd.endpoints.crossings import (
     NOT_EVALUABLE,
     RECOVERED,
 )
-from pkpd.endpoints.curve import curve_outcomes
+from pkpd.endpoints.curve import check_thresholds, curve_outcomes
 from pkpd.endpoints.looked_for import ROUNDING, looked_for
 from pkpd.endpoints.observed import observed_outcomes
 from pkpd.endpoints.resolution import Resolution, check_resolution, curve_of, observations
@@ -192,12 +192,7 @@ def _levels(course: Course, line: str, thresholds: ArrayLike, resolution: Resolu
     """Thresholds in a row, of a line that was simulated."""
     check_resolution(resolution)
     course.own(line)
-    levels = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
-    if levels.ndim != 1 or not (levels > 0).all():
-        raise DataError(
-            where="thresholds", what=f"value {thresholds}", allowed="positive counts in 10^9/L"
-        )
-    return levels
+    return check_thresholds(thresholds)
 
 
 def _first_seen(time: Floats, start: Floats) -> NDArray[np.int64]:

@@ -5,7 +5,6 @@ The areas, peaks, troughs and ratios are those of `pkpd.compare`, of the same pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from pkpd.comparison.exposures import (
 )
 from pkpd.explorer.simulation import explore, ready
 from pkpd.explorer.state import State
+from pkpd.explorer.words import table_of
 from pkpd.exposure.exposures import BANDS
 from pkpd.exposure.levels import edges_of, levels
 from pkpd.report.comparison import exposure_words as words
@@ -60,10 +60,10 @@ def exposure_content(state: State) -> dict[str, Any]:
     label = {cohort.id: cohort.label for cohort in trial.cohorts}
     return {
         "sentence": words.text(told) or "No drug of these schedules has a concentration here.",
-        "table": _table(
+        "table": table_of(
             ("schedule", *words.HEADS[1:]), [(label[c], *row) for c, *row in words.cells(told)]
         ),
-        "ratios": _table(
+        "ratios": table_of(
             words.RATIO_HEADS,
             [(label[a], label[b], *row) for a, b, *row in words.ratio_cells(told)],
         ),
@@ -95,7 +95,3 @@ def _bands(hours: Floats, values: Floats) -> dict[str, Any]:
         "hours": hours.round(2).tolist(),
         "bands": [[float(f"{v:.4g}") for v in row] for row in bands],
     }
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
-    return {"heads": list(heads), "rows": [list(row) for row in rows]}

@@ -257,7 +257,7 @@ def _counts_table(found: Explored) -> Table:
             for endpoint in ("nadir", "grade_4"):
                 rows += _cells(found, cohort, endpoint, line)
         rows += _cells(found, cohort, "platelet_transfusions", "platelets")
-    return _table(("Schedule", "Endpoint", "Median or share", "90 % interval"), rows)
+    return table_of(("Schedule", "Endpoint", "Median or share", "90 % interval"), rows)
 
 
 def _recovery_table(found: Explored) -> Table:
@@ -269,7 +269,7 @@ def _recovery_table(found: Explored) -> Table:
         for endpoint in (*STARTS, "days_late"):
             rows += _cells(found, cohort, endpoint, None)
         rows += _cells(found, cohort, "relative_dose_intensity", None)
-    return _table(("Schedule", "Endpoint", "Median", "90 % interval"), rows)
+    return table_of(("Schedule", "Endpoint", "Median", "90 % interval"), rows)
 
 
 def _split_table(found: Explored) -> Table:
@@ -286,7 +286,7 @@ def _split_table(found: Explored) -> Table:
                 [label, name, f"{share} ({span})", *[""] * (len(states) - 1)]
                 for label, name, share, span in _cells(found, cohort, endpoint, None)
             ]
-    return _table(("Schedule", "End of day", *states), rows)
+    return table_of(("Schedule", "End of day", *states), rows)
 
 
 def _dlt_table(found: Explored) -> Table:
@@ -300,7 +300,7 @@ def _dlt_table(found: Explored) -> Table:
         published = wording.published_text(row) or "nothing published"
         rows.append([cohort.label, risk, span, judged, row.not_judged, published])
     heads = ("Schedule", "Risk", "90 % interval", "Can be judged", "Cannot, because", "Published")
-    return _table(heads, rows)
+    return table_of(heads, rows)
 
 
 def _differences_table(found: Explored) -> Table:
@@ -315,7 +315,7 @@ def _differences_table(found: Explored) -> Table:
         for row in found.differences
     ]
     heads = ("Schedules", "Share of patients", "Points", "90 % interval", "First is lower")
-    return _table(heads, rows)
+    return table_of(heads, rows)
 
 
 def _cells(found: Explored, cohort: Cohort, endpoint: str, line: str | None) -> list[list[str]]:
@@ -332,7 +332,8 @@ def _cells(found: Explored, cohort: Cohort, endpoint: str, line: str | None) -> 
     ]
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+def table_of(heads: Iterable[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Heads and rows as the page draws them."""
     return {"heads": list(heads), "rows": [list(row) for row in rows]}
 
 

@@ -13,6 +13,7 @@ from pkpd.errors import PkpdError
 from pkpd.forecasting.seen import GivenDose
 from pkpd.schedule import Course, DoseModification, DoseRule, Regimen
 from pkpd.schedule.amounts import show_days
+from pkpd.schedule.regimen import free_name
 
 _LATER = ", later cycles"
 _NEXT = "further cycle"  # where a sentence about one begins
@@ -241,8 +242,8 @@ def next_cycle(
     kept = _cut(begun, start_day)
     doses = tuple(replace(rule, amount=rule.amount * dose) for rule in pattern.doses)
     new = replace(
-        pattern, name=_free(pattern.name, kept), doses=doses, cycles=1, gate=None,
-        start_day=start_day, modifications=tuple(_at(change, doses) for change in
+        pattern, name=free_name(pattern.name, {one.name for one in kept}), doses=doses, cycles=1,
+        gate=None, start_day=start_day, modifications=tuple(_at(change, doses) for change in
                                                  pattern.modifications),
     )  # fmt: skip
     return Regimen((*kept, new))
@@ -291,7 +292,9 @@ def _cut(schedule: Regimen, start_day: int) -> list[Course]:
         ]
         if cut:
             gate = course.gate if whole == 0 else course.between
-            begun = _course(_free(course.name, kept), cut, start_day - 1, first=last)
+            begun = _course(
+                free_name(course.name, {one.name for one in kept}), cut, start_day - 1, first=last
+            )
             held = tuple(c for c in course.modifications if c.drug in begun.drugs)
             begun = replace(begun, cycle_days=start_day - last, modifications=held)
             kept.append(replace(begun, gate=gate, start_day=last))
@@ -395,15 +398,6 @@ def _not_before(course: Course, end: int) -> Course:
     if course.start_day is None or course.start_day > end:
         return course
     return replace(course, start_day=None)
-
-
-def _free(name: str, kept: Sequence[Course]) -> str:
-    taken = {course.name for course in kept}
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name} {number}"
-    return free
 
 
 def _refuse(

@@ -204,9 +204,7 @@ class LinearPK:
         a = jnp.stack(jnp.broadcast_arrays(*every))
         return a.reshape(self.n_states, self.n_states, *a.shape[1:])
 
-    def propagator(
-        self, p: Parameters, h: Array | float, *, nodes: bool = True, reverse: bool = True
-    ) -> Propagator:
+    def propagator(self, p: Parameters, h: Array | float, *, nodes: bool = True) -> Propagator:
         """Coefficients for cells of length ``h``.
 
         Parameters
@@ -218,8 +216,6 @@ class LinearPK:
             ``[m, 1]`` forms ``m`` lengths in one compilation; see `of_length`.
         nodes
             Also form the coefficients of `at_nodes` (only a saturable effect needs them).
-        reverse
-            Whether reverse-mode derivatives will be asked for; a simulation is quicker without.
         """
         rates, outflow = self._rates(p)
         h = jnp.asarray(h, dtype=jnp.float64)
@@ -227,9 +223,7 @@ class LinearPK:
         fractions = np.concatenate([[1.0], NODES if nodes else []])
         fractions = fractions.reshape(-1, *([1] * len(lanes)))
         lengths = jnp.broadcast_to(h, lanes) * fractions
-        phi, psi, w0, w1, w2 = kernel(
-            self._structure, rates, outflow, self._output, lengths, reverse=reverse
-        )
+        phi, psi, w0, w1, w2 = kernel(self._structure, rates, outflow, self._output, lengths)
         scale = self._scale(p)
 
         dose_state = 0

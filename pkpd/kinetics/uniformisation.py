@@ -92,8 +92,6 @@ def kernel(
     outflow: tuple[Array, ...],
     output: int,
     h: Array,
-    *,
-    reverse: bool = True,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Transition matrix, response to a rate, and moments 0-2 in time of one output.
 
@@ -109,10 +107,6 @@ def kernel(
         State whose integrals are wanted.
     h
         Cell lengths in hours; the rates broadcast against it.
-    reverse
-        Whether reverse-mode derivatives will be asked for. They need a fixed number of doublings;
-        without them only as many are made as the fastest lane needs, which is several times
-        quicker for short cells.
 
     Returns
     -------
@@ -204,9 +198,8 @@ def kernel(
 
     most = jnp.max(doublings).astype(jnp.int32)
     carry = (phi, psi, w0, w1, w2, step)
-    carry = jax.lax.fori_loop(0, _USUAL if reverse else most, double, carry)
-    if reverse:
-        rest = partial(jax.lax.fori_loop, _USUAL, _DOUBLINGS, double)
-        carry = jax.lax.cond(most > _USUAL, rest, lambda same: same, carry)
+    carry = jax.lax.fori_loop(0, _USUAL, double, carry)
+    rest = partial(jax.lax.fori_loop, _USUAL, _DOUBLINGS, double)
+    carry = jax.lax.cond(most > _USUAL, rest, lambda same: same, carry)
     phi, psi, w0, w1, w2 = (jnp.stack(values) for values in carry[:5])
     return phi, psi, w0, w1, w2

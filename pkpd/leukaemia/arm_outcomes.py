@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import Candidates, Who, who
@@ -23,8 +21,6 @@ def population_outcomes(
     seed: int = 1,
     source: Who | None = None,
     variant: Variant = FULL,
-    criteria: str | None = None,
-    response_by_day: float = np.inf,
     steps_per_day: int = STEPS_PER_DAY,
     threads: int | None = None,
 ) -> ArmOutcomes:
@@ -47,10 +43,6 @@ def population_outcomes(
         Candidates instead of ``n`` and a seed (`pkpd.leukaemia.patients.who`).
     variant
         Mechanisms that are on.
-    criteria
-        Card of response criteria; by disease if not given.
-    response_by_day
-        Last day on which a response may begin.
     steps_per_day, threads
         As `pkpd.leukaemia.simulate.simulate`.
 
@@ -61,7 +53,7 @@ def population_outcomes(
     """
     source = who(arm, n, seed) if source is None else source
     prepared = PreparedArms((arm,), (source,), variant, steps_per_day)
-    return prepared.outcomes(theta, threads, criteria, response_by_day)[0]
+    return prepared.outcomes(theta, threads)[0]
 
 
 class PreparedArms:
@@ -106,8 +98,6 @@ class PreparedArms:
         self,
         theta: Theta,
         threads: int | None = None,
-        criteria: str | None = None,
-        response_by_day: float = np.inf,
     ) -> list[ArmOutcomes]:
         """Outcomes of each arm under global parameters; see `population_outcomes`."""
         made = self.candidates
@@ -120,7 +110,7 @@ class PreparedArms:
             course = self._prepared[index].course(
                 theta, mine, chosen[own] - made.first[index], kill[own], self.variant, inside
             )
-            return ArmOutcomes(self.arms[index], course, mine["age"], criteria, response_by_day)
+            return ArmOutcomes(self.arms[index], course, mine["age"])
 
         every = range(len(self.arms))
         if threads is not None or len(self.arms) == 1:  # each on so many threads in its turn

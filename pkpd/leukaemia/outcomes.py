@@ -88,10 +88,6 @@ class ArmOutcomes:
         Of its patients, with the day of death.
     age
         Years, if baselines are to hold it.
-    criteria
-        Name of the card of response criteria; by disease if not given.
-    response_by_day
-        Last day on which a response may begin.
 
     Attributes
     ----------
@@ -108,8 +104,6 @@ class ArmOutcomes:
         arm: Arm,
         course: Course,
         age: Floats | None = None,
-        criteria: str | None = None,
-        response_by_day: float = np.inf,
     ) -> None:
         self.name = arm.name
         self.disease = arm.disease
@@ -118,8 +112,7 @@ class ArmOutcomes:
         self.course = course
         self._regimen = arm.schedule.regimen
         self._age = age
-        self._criteria = _criteria(criteria or response_criteria(arm.disease)[0])
-        self._by_day = response_by_day
+        self._criteria = _criteria(response_criteria(arm.disease)[0])
         self._lines: dict[Key, LineOutcomes] = {}
         self._nadirs: dict[Line, tuple[Floats, Floats]] = {}
 
@@ -198,7 +191,7 @@ class ArmOutcomes:
 
     @cached_property
     def _response(self) -> tuple[NDArray[np.int8], Floats, tuple[str, ...]]:
-        return best_response(self.course, self._criteria, self._by_day)
+        return best_response(self.course, self._criteria)
 
     @property
     def response(self) -> NDArray[np.int8]:

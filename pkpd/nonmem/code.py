@@ -217,9 +217,7 @@ class _Parser:
         return Item(_FORTRAN.get(token.text, token.text), tuple(arguments))
 
 
-def parse_expression(
-    text: str, record: Record | None = None, line: Line | None = None
-) -> Expression:
+def parse_expression(text: str) -> Expression:
     """Parse one expression.
 
     Examples
@@ -227,8 +225,8 @@ def parse_expression(
     >>> parse_expression("-A**2")
     Unary(operator='-', operand=Binary(operator='**', left=Name(name='A'), right=Number(value=2.0)))
     """
-    line = line or Line(1, text)
-    parser = _Parser(text, record or Record("PK", (line,), "text"), line)
+    line = Line(1, text)
+    parser = _Parser(text, Record("PK", (line,), "text"), line)
     try:
         found = parser.expression()
     except RecursionError:

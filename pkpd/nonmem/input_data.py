@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from pkpd.data.csv_cells import number_of
-from pkpd.errors import DataError, PkpdError
-from pkpd.nonmem.records import Record
+from pkpd.errors import DataError
+from pkpd.nonmem.records import Record, file_text
 
 RESERVED = ("ID", "L1", "L2", "DV", "MDV", "TIME", "EVID", "AMT", "RATE", "SS", "II", "ADDL", "CMT")
 RESERVED += ("PCMT", "CALL", "CONT", "DATE", "DAT1", "DAT2", "DAT3", "RAW_", "MRG_", "RPT_")
@@ -340,17 +340,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     PkpdError
         If the file cannot be read.
     """
-    try:
-        lines = (
-            path.read_bytes()
-            .decode("utf-8-sig", errors="replace")
-            .replace("\r\n", "\n")
-            .split("\n")
-        )
-    except OSError as error:
-        raise PkpdError(
-            where=str(path), what="cannot be read", remedy=error.strerror or "look at the path"
-        ) from None
+    lines = file_text(path).replace("\r\n", "\n").split("\n")
     at = {name: i for i, column in enumerate(columns) for name in column.names}
     # NM-TRAN takes the days from a date even where the item is dropped
     read = [(i, c) for i, c in enumerate(columns) if not c.dropped or c.name in _DATES]

@@ -164,15 +164,19 @@ class Problem:
         )
 
 
-def stream_text(path: Path) -> list[str]:
-    """Lines of a control stream, or of the copy of it at the head of a listing."""
+def file_text(path: Path) -> str:
+    """Text of a file, whatever its bytes are."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        return path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise PkpdError(
             where=str(path), what="cannot be read", remedy=error.strerror or "look at the path"
         ) from None
-    return stream_lines(text)
+
+
+def stream_text(path: Path) -> list[str]:
+    """Lines of a control stream, or of the copy of it at the head of a listing."""
+    return stream_lines(file_text(path))
 
 
 def stream_lines(text: str) -> list[str]:

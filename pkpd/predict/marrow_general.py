@@ -20,6 +20,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.errors import sentence
 from pkpd.marrow.effects import combined_effect
 from pkpd.predict.marrow_events import numbered_through
+from pkpd.predict.structure import value_at
 from pkpd.solve.events.advance import DOSING_NAME, left_out_when_compiled
 from pkpd.solve.events.ode import OdeOptions, solve_events
 from pkpd.solve.events.system import OdeSystem
@@ -114,26 +115,13 @@ class GeneralCourse:
                 continue
             subject, record = self._subject[mine], self._record[mine]
             p = {
-                name: _at(parameters[own], subject, record)
+                name: value_at(parameters[own], subject, record)
                 for name, own in structure.marrow_names(i).items()
             }
             first, stop = _places(structure)[i]
             y = states[subject, record, first:stop].T
             out = out.at[mine].set(jnp.exp(marrow.log_count(y, p)))
         return out
-
-
-def _at(value: Any, subject: np.ndarray, record: np.ndarray) -> Array:
-    """Values of a parameter at records, [M]."""
-    array = jnp.asarray(value, dtype=float)
-    if array.ndim == 2:
-        return array[
-            subject if array.shape[0] > 1 else 0 * subject,
-            record if array.shape[1] > 1 else 0 * record,
-        ]
-    return (
-        array[subject] if array.ndim and array.size > 1 else jnp.broadcast_to(array, subject.shape)
-    )
 
 
 def _places(structure: MarrowStructure) -> list[tuple[int, int]]:

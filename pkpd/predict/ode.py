@@ -28,6 +28,7 @@ from pkpd.predict.structure import (
     check_dosing,
     check_lines,
     check_parameters,
+    value_at,
 )
 from pkpd.solve.events.advance import left_out_when_compiled, solve_linear
 from pkpd.solve.events.check import choose_solver, solve_events_checked
@@ -223,7 +224,7 @@ class OdePredictor(OfPrograms):
         """Return the function from states [B, N, S] to all lines at all records, [B, N, lines]."""
         shape = self.structure
         rows, columns = np.indices(self.dataset.events.shape).reshape(2, -1)
-        p = {name: _at(parameters[name], rows, columns) for name in shape.system.parameters}
+        p = {name: value_at(parameters[name], rows, columns) for name in shape.system.parameters}
 
         def lines(states: Any) -> Any:
             flat = jnp.asarray(states).reshape(rows.size, -1)
@@ -245,7 +246,7 @@ class OdePredictor(OfPrograms):
                 continue
             subject, record = seen.subject[mine], seen.record[mine]
             p = {
-                name: finite_derivative(_at(parameters[name], subject, record))
+                name: finite_derivative(value_at(parameters[name], subject, record))
                 for name in shape.system.parameters
             }
             values = jax.vmap(lambda y, q, f=function: _output(shape, f, y, q))(
@@ -260,7 +261,7 @@ class OdePredictor(OfPrograms):
         system, own = shape.system, shape.system.states
         rows = np.arange(events.shape[0])
         first = np.zeros_like(rows)
-        p = {name: _at(parameters[name], rows, first) for name in system.parameters}
+        p = {name: value_at(parameters[name], rows, first) for name in system.parameters}
         y: Any = tuple(jnp.zeros(rows.size) for _ in own)
         if system.initial is not None:
             y = tuple(jax.vmap(system.initial)(p))
@@ -284,17 +285,6 @@ def _counted(detail: Mapping[int, str], labels: np.ndarray) -> str:
     named = ", ".join(str(labels[b]) for b in [*detail][:5])
     more = ", ..." if len(detail) > 5 else ""
     return f"{next(iter(detail.values()))} ({len(detail)} subjects in all: {named}{more})"
-
-
-def _at(value: Any, subject: np.ndarray, record: np.ndarray) -> Array:
-    """Values of a parameter, [M], at records."""
-    array = jnp.asarray(value, dtype=float)
-    if array.ndim == 0:
-        return jnp.broadcast_to(array, subject.shape)
-    rows = subject if array.shape[0] > 1 else np.zeros_like(subject)
-    if array.ndim == 1:
-        return array[rows]
-    return array[rows, record if array.shape[1] > 1 else np.zeros_like(record)]
 
 
 def _output(

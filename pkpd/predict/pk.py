@@ -23,6 +23,7 @@ from pkpd.predict.structure import (
     check_dosing,
     check_lines,
     check_parameters,
+    value_at,
 )
 from pkpd.solve.events.advance import left_out_when_compiled, solve_linear
 from pkpd.solve.events.timeline import EventOptions
@@ -221,15 +222,7 @@ def _divided(
     record: np.ndarray,
 ) -> Array:
     """Amounts at records over the volume of this name there."""
-    if name is None:
-        return amount
-    volume = jnp.asarray(parameters[name])
-    if volume.ndim == 2:
-        columns = record if volume.shape[1] > 1 else jnp.zeros_like(record)
-        volume = volume[subject if volume.shape[0] > 1 else 0, columns]
-    elif volume.ndim == 1 and volume.size > 1:
-        volume = volume[subject]
-    return amount / volume
+    return amount if name is None else amount / value_at(parameters[name], subject, record)
 
 
 def compartments(

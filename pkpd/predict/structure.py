@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import DataError, PkpdError
@@ -187,3 +189,14 @@ def check_parameters(given: IndividualParameters, wanted: Sequence[str], name: s
             raise PkpdError(
                 where=f"{name}, parameter {names[0]!r}", what=what, allowed=", ".join(wanted)
             )
+
+
+def value_at(value: Any, subject: np.ndarray, record: np.ndarray) -> Array:
+    """Values of an individual parameter at records, ``[M]``."""
+    array = jnp.asarray(value, dtype=float)
+    if array.ndim == 0:
+        return jnp.broadcast_to(array, subject.shape)
+    rows = subject if array.shape[0] > 1 else np.zeros_like(subject)
+    if array.ndim == 1:
+        return array[rows]
+    return array[rows, record if array.shape[1] > 1 else np.zeros_like(record)]

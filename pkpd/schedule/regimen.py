@@ -241,7 +241,7 @@ class Regimen:
         )
         taken = {course.name for course in self.courses}
         for n, course in enumerate(moved):
-            moved[n] = replace(course, name=_free_name(course.name, taken))
+            moved[n] = replace(course, name=free_name(course.name, taken))
             taken.add(moved[n].name)
         return Regimen((*self.courses, *moved))
 
@@ -333,7 +333,8 @@ class Regimen:
         return self.courses[0]
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
+    """Name that no course has: ``name``, ``name 2`` and so on."""
     number, free = 1, name
     while free in taken:
         number += 1

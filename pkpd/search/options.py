@@ -1,4 +1,4 @@
-"""Arguments and options of ``pkpd search``; only the standard library and typer are imported."""
+"""Arguments and options of ``pkpd search``; of others only typer is imported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pkpd.designs.options import Simulators, Threads
 
 
 def search_options(
@@ -52,17 +54,8 @@ def search_options(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
         "build/search"
     ),
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Dask scheduler whose workers simulate (tcp://host:8786), or local: as many "
-            "processes as --jobs says.",
-        ),
-    ] = None,
+    jobs: Threads = None,
+    cluster: Simulators = None,
 ) -> Iterator[str]:
     """Find the schedules of a menu that keep a risk limit, and a short list to compare further."""
     from pkpd.search.command import search_lines

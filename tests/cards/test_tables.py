@@ -14,7 +14,6 @@ share = 0.5
 on = true
 list = [1, 2.5]
 words = ["a", "b"]
-duration = "30 min"
 kind = "oral"
 [inner]
 x = 1
@@ -52,7 +51,6 @@ def test_every_getter(read):
     assert table.boolean("on") is True
     assert table.numbers("list", length=2) == (1.0, 2.5)
     assert table.texts("words") == ("a", "b")
-    assert table.quantity("duration", "time") == 0.5  # hours
     assert table.one_of("kind", ("iv", "oral")) == "oral"
     assert table.table("inner").integer("x") == 1
     rows = table.tables("row")
@@ -99,10 +97,6 @@ def test_defaults():
         ("a = 1", lambda t: t.table("a"), "a: 1 is not a table"),
         ("[a]", lambda t: t.tables("a"), "a: a single table where rows are expected; write each"),
         ("a = 1", lambda t: t.named_tables("a"), "a: 1 is not a table"),
-        ("a = 1", lambda t: t.quantity("a", "time"), "a: 1 has no unit"),
-        ('a = "5 mg"', lambda t: t.quantity("a", "time"), "card.toml: a: "),
-        ('a = "5 hurs"', lambda t: t.quantity("a", "time"), "card.toml: a: "),
-        ('a = "-1 h"', lambda t: t.quantity("a", "time", minimum=0), 'a: "-1 h" is out of range'),
         ("b = 1\nname = 2", lambda t: (t.text("c", None), t.done()), "b: unknown key; allowed: c"),
         ("naem = 1", lambda t: (t.text("name", None), t.done()), "(did you mean 'name'?)"),
         ("", lambda t: t.named_tables("a"), "the file is empty; allowed: tables [a.<name>]; add"),

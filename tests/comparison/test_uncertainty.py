@@ -116,7 +116,7 @@ def test_draws_that_differ_by_chance_alone_have_no_interval():
     spread *= np.sqrt(chance / spread.var(ddof=1)) * (1.0 + 1e-15)
     found = crossed(y + spread[:, None])
     assert found.draws < 1e-12 * chance
-    lower, upper = _interval(found, 0.9)
+    lower, upper = _interval(found)
     assert np.isnan(lower)
     assert np.isnan(upper)
 

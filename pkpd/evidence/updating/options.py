@@ -1,4 +1,4 @@
-"""Arguments and options of ``pkpd learn``; only the standard library and typer are imported."""
+"""Arguments and options of ``pkpd learn``; of others only typer is imported."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pkpd.designs.options import Threads
 
 
 def learn_options(
@@ -23,9 +25,7 @@ def learn_options(
         int, typer.Option(min=32, help="Simulated patients of an arm under each draw.")
     ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated patients.")] = 1,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
-    ] = None,
+    jobs: Threads = None,
 ) -> Iterator[str]:
     """Learn from outcomes of your own trial, and tell what moved; compare takes the result."""
     from pkpd.errors import PkpdError, writing

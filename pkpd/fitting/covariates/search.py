@@ -88,9 +88,7 @@ class CovariateSearch:
             ]
         )
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 @dataclass(eq=False)

@@ -71,9 +71,7 @@ class LookBeforeFit:
         """Tell the findings in text."""
         return "\n".join(f"- {one}" for one in self.findings) or "Nothing speaks against a fit."
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 def look_before_fit(data: Dataset, model: PopulationModel) -> LookBeforeFit:

@@ -90,9 +90,7 @@ class DataOverview:
             text.append(f"and {count - _ROWS} more in `doubtful`")
         return "\n".join(text)
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 def look_at_data(

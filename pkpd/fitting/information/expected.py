@@ -210,9 +210,7 @@ class ExpectedInformation:
         lines = self.table().to_string(float_format="{:.4g}".format).splitlines()
         return "\n".join([head, *lines, *(f"- {text}" for text in self.messages())])
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 def _log_det(matrix: FloatArray) -> float:

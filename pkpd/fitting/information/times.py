@@ -127,9 +127,7 @@ class OptimalTimes:
         ]
         return "\n".join([*lines, *(f"- {text}" for text in self.information.messages())])
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 def optimal_times(

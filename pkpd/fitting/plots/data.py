@@ -25,6 +25,7 @@ from pkpd.fitting.plots.style import (
     log_axis,
     own_axes,
     own_span,
+    place_of_line,
     points,
     smooth,
     styled,
@@ -79,7 +80,7 @@ def plot_data(
     Figure or Axes
         A figure; the axes, where they were given.
     """
-    place = _place(data, line)
+    place = place_of_line(data.lines, line, "plot of data")
     if by is None:
         axes = own_axes(ax, (4.2, 2.9))
         _curves(data, place, np.ones(len(data.observations), bool), axes, per_dose, x, log)
@@ -131,7 +132,7 @@ def plot_subjects(
     columns
         Panels beside each other.
     """
-    place = _place(data, line)
+    place = place_of_line(data.lines, line, "plot of data")
     seen, when = data.observations, dose_times(data)
     labels = [str(label) for label in data.subjects]
     known = np.unique(seen.subject[seen.line == place])
@@ -288,19 +289,6 @@ def _against(
     if low is not None:
         ax.set_yticks(range(len(low)), [word_y(v) for v in low])
         ax.set_ylim(-0.5, len(low) - 0.5)
-
-
-def _place(data: Dataset, line: str | None) -> int:
-    if line is None and len(data.lines) == 1:
-        return 0
-    if line not in data.lines:
-        raise PkpdError(
-            where="plot of data",
-            what="the data have several lines" if line is None else f"no line {line!r}",
-            allowed=", ".join(data.lines),
-            remedy="name one: line=...",
-        )
-    return list(data.lines).index(str(line))
 
 
 def _last_dose(data: Dataset) -> np.ndarray:

@@ -24,6 +24,7 @@ from pkpd.fitting.plots.style import (
     calm,
     log_axis,
     own_axes,
+    place_of_line,
     points,
     smooth,
     styled,
@@ -208,17 +209,8 @@ def plot_goodness(
 
 def _of_line(found: Residuals, line: str | None) -> tuple[str, np.ndarray]:
     """Name of the line and which observations are its own."""
-    lines = found.dataset.lines
-    if line is None and len(lines) == 1:
-        line = lines[0]
-    if line is None or line not in lines:
-        raise PkpdError(
-            where="plot",
-            what="the data have several lines" if line is None else f"no line {line!r}",
-            allowed=", ".join(lines),
-            remedy="name one: line=...",
-        )
-    return line, found.dataset.observations.line == lines.index(line)
+    place = place_of_line(found.dataset.lines, line)
+    return found.dataset.lines[place], found.dataset.observations.line == place
 
 
 def _values(found: Residuals, errors: PredictionErrors | None, kind: str) -> np.ndarray:

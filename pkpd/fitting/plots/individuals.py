@@ -23,6 +23,7 @@ from pkpd.fitting.plots.style import (
     calm,
     log_axis,
     own_axes,
+    place_of_line,
     styled,
     time_scale,
     time_ticks,
@@ -57,7 +58,7 @@ def plot_individual(
     curves = _curves(curves)
     ax = own_axes(ax, (3.2, 2.4))
     data = curves.found.dataset
-    index = _line(data.lines, line)
+    index = place_of_line(data.lines, line)
     _check_subject(data.subjects, subject)
     mine = (curves.subject == subject) & (curves.line == index)
     divide, _ = time_scale(curves.time[curves.line == index])
@@ -110,7 +111,7 @@ def plot_individuals(
     """
     curves = _curves(curves)
     data = curves.found.dataset
-    index = _line(data.lines, line)
+    index = place_of_line(data.lines, line)
     known = np.unique(data.observations.subject[data.observations.line == index])
     chosen = list(known if subjects is None else subjects)
     for b in chosen:
@@ -161,19 +162,6 @@ def _page(curves: Curves, subjects: Sequence[int], line: str, log: bool, columns
     handles += [Line2D([], [], ls="", label=t) for t in _zeros(data, mine, seen.value, log)]
     figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.8)
     return figure
-
-
-def _line(lines: Sequence[str], line: str | None) -> int:
-    if line is None and len(lines) == 1:
-        return 0
-    if line not in lines:
-        raise PkpdError(
-            where="plot",
-            what="the data have several lines" if line is None else f"no line {line!r}",
-            allowed=", ".join(lines),
-            remedy="name one: line=...",
-        )
-    return list(lines).index(str(line))
 
 
 def _positive(values: np.ndarray) -> np.ndarray:

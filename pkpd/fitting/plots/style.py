@@ -7,7 +7,7 @@ new ``matplotlib.figure.Figure``.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -15,6 +15,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
+
+from pkpd.errors import PkpdError
 
 STYLE: dict[Any, Any] = {
     "font.size": 8.0,
@@ -66,6 +68,20 @@ def styled(function: Callable[..., Any]) -> Callable[..., Any]:
 def own_axes(ax: Axes | None, size: tuple[float, float] = (3.5, 2.8)) -> Axes:
     """Return the axes given, or those of a new figure."""
     return Figure(figsize=size, layout="constrained").add_subplot() if ax is None else ax
+
+
+def place_of_line(lines: Sequence[str], line: str | None, where: str = "plot") -> int:
+    """Place of a line of the data; one that is the only one need not be named."""
+    if line is None and len(lines) == 1:
+        return 0
+    if line not in lines:
+        raise PkpdError(
+            where=where,
+            what="the data have several lines" if line is None else f"no line {line!r}",
+            allowed=", ".join(lines),
+            remedy="name one: line=...",
+        )
+    return list(lines).index(str(line))
 
 
 def unit(line: str, units: Mapping[str, str]) -> str:

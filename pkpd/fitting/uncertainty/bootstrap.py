@@ -92,9 +92,7 @@ class Bootstrap:
         ]
         return "\n".join([*lines, *(f"- {text}" for text in self.messages)])
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 @dataclass(frozen=True, eq=False)

@@ -166,9 +166,7 @@ class FitComparison:
         lines = table.round(2).to_string(na_rep="").splitlines()
         return "\n".join([*lines, *(f"- {text}" for text in self.messages)])
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -> FitComparison:

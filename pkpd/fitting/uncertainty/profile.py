@@ -59,9 +59,7 @@ class Profiles:
         lines = self.table.to_string(float_format="{:.4g}".format).splitlines()
         return "\n".join([*lines, *(f"- {text}" for text in self.messages)])
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 @dataclass(eq=False)

@@ -131,9 +131,7 @@ class Resampled:
         ]
         return "\n".join([*lines, *(f"- {text}" for text in self.messages)])
 
-    def __repr__(self) -> str:
-        """Give the summary."""
-        return self.summary()
+    __repr__ = summary
 
 
 @dataclass(frozen=True, eq=False)

@@ -299,13 +299,14 @@ def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         if key in ("cards", "question", "simulated"):
             continue
         name = {"wall_s": "wall time (s)", "git_commit": "git commit"}.get(key, key)
-        rows.append((name, _value_text(value)))
+        rows.append((name, value_text(value)))
     return rows
 
 
-def _value_text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Write a value of a run record."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_value_text(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {value_text(v)}" for k, v in value.items())
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, default=str)

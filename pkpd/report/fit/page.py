@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from pkpd.fitting.plots import random_effects as plots_random_effects
 from pkpd.fitting.plots import vpc as plots_vpc
 from pkpd.fitting.plots.goodness import plot_goodness
 from pkpd.fitting.plots.style import WIDTH
-from pkpd.report.comparison.document import rendered
+from pkpd.report.comparison.document import rendered, value_text
 from pkpd.report.comparison.record import PACKAGES, versions
 from pkpd.report.fit import page_words as words
 from pkpd.report.svg import svg
@@ -284,12 +283,4 @@ def _left_out_rows(checks: Checks) -> tuple[str, ...]:
 def _record(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     known = dict(record)
     known.setdefault("versions", versions(PACKAGES))
-    return [(str(key), _text(value)) for key, value in known.items()]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return [(str(key), value_text(value)) for key, value in known.items()]

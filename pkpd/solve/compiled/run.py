@@ -126,7 +126,6 @@ def solve_taped(
     theta: Floats,
     *,
     threads: int | None = None,
-    dense: bool = False,
     old: Tape | None = None,
 ) -> tuple[Floats, Floats, Tape]:
     """Solve as `solve` does and keep what the derivative needs, some hundred kilobytes a lane.
@@ -144,11 +143,11 @@ def solve_taped(
         For `pull`.
     """
     kinetics = kernels(derivatives=True)[0]
-    call = prepared(plan, grid, schedule, dense)
+    call = prepared(plan, grid, schedule, False)
     theta = np.array(theta, dtype=np.float64, order="C")
     n_lanes, n_lines = theta.shape[1], plan.n_lines
     log_count = np.empty((n_lines, n_lanes, grid.obs_cell.shape[1]))
-    nodes = np.empty((n_lines, n_lanes if dense else 0, grid.n_cells + 1, 2))
+    nodes = np.empty((n_lines, 0, grid.n_cells + 1, 2))
     blocks = -(-n_lanes // WIDTH)
     shape = (blocks, int(call.sizes[ROW_KEPT]) * WIDTH)
     if old is not None and old.store.shape[1] == shape[1] and len(old.store) >= blocks:
