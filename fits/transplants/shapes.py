@@ -117,13 +117,12 @@ def _last_rise(days: NDArray[np.int64], logs: Floats, level: float) -> float | N
 def _from_little(series: Series, count: dict[int, float]) -> float | None:
     """Days to 0.5 from the first count of 0.15 to 0.3 that follows a lower one."""
     low = False
-    for day, value, limited in zip(series.days, series.counts, series.limited, strict=True):
-        if day < 0:
-            continue
-        if low and not limited and 0.15 <= value <= 0.3:
+    for day in series.days[series.days >= 0]:
+        value = count.get(int(day), 0.0)
+        if low and 0.15 <= value <= 0.3:
             later = [d for d in sorted(count) if d > day and count[d] >= RECOVERED]
             return float(later[0] - day) if later else None
-        if value > 0.3 and not limited:
+        if value > 0.3:
             low = False
         low = low or value < 0.15
     return None

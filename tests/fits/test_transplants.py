@@ -22,7 +22,6 @@ PREFIX = REFERENCE / "recoveries" / "transplants"
 
 sys.path.insert(0, str(FITS / "transplants"))
 
-import figures  # noqa: E402
 import fit_cytokines  # noqa: E402
 import fit_series  # noqa: E402
 import forecast_recoveries  # noqa: E402
@@ -400,21 +399,3 @@ def test_the_density_of_a_marrow_is_that_of_its_virtual_patients():
     each = stats.t.pdf(errors / 0.3, 4) / 0.3
     expected = np.log(0.25 * each[0, 0] + 0.75 * each[0, 1]) + np.log(each[1, 0])
     assert next_counts.marrow_density(errors, weights, 0.3) == pytest.approx(expected, rel=1e-12)
-
-
-def test_a_limit_that_says_nothing_is_no_low_count():
-    days, counts = np.arange(1, 5), np.array([0.5, 0.2, 0.3, 0.6])
-    first = np.array([True, False, False, False])
-    for limit, expected in ((0.5, None), (0.1, 2.0)):
-        counts[0] = limit
-        one = Series("1", "1", "cord", days, counts.copy(), first)
-        assert shapes.shape(one).get(shapes.FROM_LITTLE) == expected
-
-
-def test_a_recovery_before_the_first_landmark_is_not_drawn():
-    def series(days):
-        return Series("1", "1", "cord", days, np.where(days < days[-4], 0.1, 0.7), days < 0)
-
-    early, later = series(np.arange(5)), series(np.arange(15))
-    assert (early.recovery, early.landmarks) == (1, ())
-    assert figures.chosen([early, later]) == [later] * 3
