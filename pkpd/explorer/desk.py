@@ -42,9 +42,9 @@ class Desk:
 
     Attributes
     ----------
-    simulated, dropped, waiting, left
-        How many answers were worked out, how many requests were dropped as stale, how many
-        wait now or are being answered, and how many simulations go on that nobody waits for.
+    simulated, dropped, left
+        How many answers were worked out, how many requests were dropped as stale, and how many
+        simulations go on that nobody waits for.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
@@ -56,7 +56,7 @@ class Desk:
         self._newest: OrderedDict[str, int] = OrderedDict()
         self._under_way: dict[str, asyncio.Future[bytes]] = {}
         self._turn = asyncio.Lock()
-        self.waiting = 0
+        self._asked: list[tuple[str, int]] = []
         self._thread = _thread()
 
     async def answer(self, key: str, page: str, number: int, work: Callable[[], bytes]) -> bytes:
@@ -88,9 +88,7 @@ class Desk:
             under_way = self._under_way[key]
             await asyncio.wait([under_way], timeout=self.patience_s)
             return _result(under_way)
-        if self.waiting >= MOST_WAITING:
-            raise Busy
-        self.waiting += 1
+        self._enter(page, number)
         try:
             async with self._turn:
                 if not self.wants(page, number):
@@ -103,7 +101,7 @@ class Desk:
                     under_way = self._begin(work, key)
                     await self._patiently(under_way)
         finally:
-            self.waiting -= 1
+            self._asked.remove((page, number))
         return _result(under_way)
 
     def wants(self, page: str, number: int) -> bool:
@@ -134,16 +132,25 @@ class Desk:
         Busy
             As `answer`.
         """
-        if self.waiting >= MOST_WAITING:
-            raise Busy
-        self.waiting += 1
+        self._enter("", 0)
         try:
             async with self._turn:
                 under_way = self._begin(work)
                 await self._patiently(under_way)
             return await asyncio.shield(under_way)
         finally:
-            self.waiting -= 1
+            self._asked.remove(("", 0))
+
+    @property
+    def waiting(self) -> int:
+        """How many wait now or are being answered."""
+        return len(self._asked)
+
+    def _enter(self, page: str, number: int) -> None:
+        """Wait among the others, unless too many do; stale ones are dropped in their turn."""
+        if sum(self.wants(*one) for one in self._asked) >= MOST_WAITING:
+            raise Busy
+        self._asked.append((page, number))
 
     def _begin(self, work: Callable[[], bytes], key: str | None = None) -> asyncio.Future[bytes]:
         """Begin work in the thread; what has a key is kept."""

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from importlib import resources
 
 import pytest
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 from pkpd.cards.files import card_folder
 from pkpd.cli import app as command
 from pkpd.explorer.answers import MOST_BYTES
-from pkpd.explorer.desk import MOST_LEFT, MOST_WAITING, Busy, Desk, TooLong
+from pkpd.explorer.desk import MOST_LEFT, MOST_WAITING, Busy, Desk, Superseded, TooLong
 from pkpd.explorer.server import GOES_ON, STALE, Explorer
 
 HERE = "http://127.0.0.1:8765"
@@ -532,6 +533,36 @@ def test_too_many_who_wait_are_told_so(explorer, monkeypatch):
 
     assert len(anyio.run(main)) == 3
     explorer.desk.finished()
+
+
+def test_stale_requests_of_a_page_do_not_make_the_explorer_busy():
+    import anyio
+
+    desk, done = Desk(patience_s=600.0), threading.Event()
+
+    def first():
+        assert done.wait(600)
+        return b"first"
+
+    async def ask(number):
+        with suppress(Superseded):
+            await desk.answer(f"state {number}", "slider", number, lambda: b"one of many")
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            group.start_soon(desk.answer, "first", "other", 1, first)
+            for number in range(MOST_WAITING + 3):
+                group.start_soon(ask, number)
+            await anyio.sleep(0.05)
+            assert desk.waiting == MOST_WAITING + 4
+            done.set()
+            assert await desk.run(lambda: b"answered") == b"answered"
+        assert await desk.answer(f"state {MOST_WAITING + 2}", "x", 1, first) == b"one of many"
+        assert desk.waiting == 0
+
+    anyio.run(main)
+    assert desk.dropped == MOST_WAITING + 2
+    desk.finished()
 
 
 def test_what_takes_long_is_left_to_go_on_and_others_are_answered():
