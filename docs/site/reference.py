@@ -7,24 +7,8 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
-import pkpd
-
-
-def public_modules() -> list[str]:
-    """Names of the public modules of the package, sorted."""
-    return sorted(name for name in pkpd.__all__ if isinstance(getattr(pkpd, name), ModuleType))
-
-
-def public_names(module: ModuleType) -> list[str]:
-    """Public names of a module: those it lists, or else those it defines."""
-    listed = getattr(module, "__all__", None)
-    if listed is not None:
-        return sorted(listed)
-    return sorted(
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-    )
+from docs.site.examples import example_text
+from docs.site.names import home_of, public_modules, public_names
 
 
 def module_page(name: str) -> str:
@@ -37,7 +21,7 @@ def module_page(name: str) -> str:
     kinds = {n: _kind(getattr(module, n)) for n in names}
     listed = [n for n in names if kinds[n] != "module"]
     parts.append(_title("Names", "-"))
-    homes = {n: _home(name, n) for n in listed}
+    homes = {n: home_of(name, n) for n in listed}
     rows = (f"   * - `{n} <{homes[n]}>`\n     - {_summary(getattr(module, n))}" for n in listed)
     parts.append(".. list-table::\n   :widths: 30 70\n\n" + "\n".join(rows))
     parts += [_entry(homes[n], kinds[n]) for n in listed if homes[n] == f"{name}.{n}"]
@@ -65,16 +49,6 @@ def write_reference(folder: Path) -> None:
         ".. toctree::\n   :hidden:\n\n" + "\n".join(f"   {name}" for name in modules),
     ]
     (folder / "index.rst").write_text("\n\n".join(index) + "\n")
-
-
-def _home(module: str, name: str) -> str:
-    """Where a name is documented: for those that ``pkpd`` repeats, in their own module."""
-    value = getattr(importlib.import_module(module), name)
-    others = public_modules() if module == "pkpd" else ()
-    for other in others:
-        if getattr(getattr(pkpd, other), name, None) is value:
-            return f"pkpd.{other}.{name}"
-    return f"{module}.{name}"
 
 
 def _first_line(name: str) -> str:
@@ -106,8 +80,14 @@ def _entry(name: str, kind: str) -> str:
         value = getattr(value, name.rpartition(".")[2])
         kind = "exception" if issubclass(value, BaseException) else "class"
         members = "   :members:" if kind == "class" else ""
-        return f".. auto{kind}:: {name}\n{members}"
-    return f".. {'py:' if kind == 'data' else 'auto'}{kind}:: {name}"
+        return f".. auto{kind}:: {name}\n{members}{_example(name)}"
+    return f".. {'py:' if kind == 'data' else 'auto'}{kind}:: {name}{_example(name)}"
+
+
+def _example(name: str) -> str:
+    """Write the example of a name whose docstring has none, as more text of its entry."""
+    lines = ["", *example_text(name).splitlines()]
+    return "".join(f"\n   {line}".rstrip(" ") for line in lines)
 
 
 def _inner(module: ModuleType, shown: str) -> str:

@@ -106,7 +106,8 @@ def is_slow(example):
     return comment(example) == "slow"
 
 
-WITH_BLOCKS = [name for name in DOCUMENTS if blocks_of(name)]
+EXAMPLES = "docs/examples/"  # their blocks run in test_examples.py
+WITH_BLOCKS = [n for n in DOCUMENTS if not n.startswith(EXAMPLES) and blocks_of(n)]
 WITH_SLOW_BLOCKS = [name for name in WITH_BLOCKS if any(map(is_slow, blocks_of(name)))]
 NAMES = ("evidence", "first_steps", "fitting", "forecasts", "model_building", "which_schedule")
 LONG = {f"docs/{name}.md" for name in NAMES}

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 
 import pkpd
-from docs.site import assemble, links, pages, reference
+from docs.site import assemble, links, names, pages
 
 TOCTREE = re.compile(r"```\{toctree\}\n(.*?)```|\.\. toctree::\n((?:\n|   .*\n)+)", re.DOTALL)
 
@@ -98,10 +98,10 @@ def test_a_link_to_nothing_is_refused(tmp_path, monkeypatch, link):
 
 
 def test_the_reference_has_every_public_name(sources):
-    for name in reference.public_modules():
+    for name in names.public_modules():
         module = getattr(pkpd, name)
         text = (sources / f"reference/pkpd.{name}.rst").read_text()
-        for public in reference.public_names(module):
+        for public in names.public_names(module):
             assert re.search(rf"pkpd\.{name}\.{public}\b", text), f"{name}.{public}"
 
 
