@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol, cast
 
 import jax
@@ -124,31 +124,41 @@ class Programs:
 
 
 def programs(prior: Prior, density: Density, emulator: Emulator, power: float = 1.0) -> Programs:
-    """Programs of a posterior, whose likelihood may have a power; kept for tables of one shape."""
-    keyed = (_Keyed(id(prior), prior), _Keyed(id(emulator), emulator))
-    return _programs(*keyed, _Keyed(density.shape, density), power)
+    """Programs of a posterior, whose likelihood may have a power.
+
+    They are compiled once for tables of one shape and networks of one shape.
+    """
+    keyed = (_Keyed(id(prior), prior), _Keyed(emulator.shape, emulator))
+    made = _programs(*keyed, _Keyed(density.shape, density))
+    weights = jax.device_put(dict(emulator.weights))
+    return Programs(*(partial(one, (weights, power)) for one in made))
 
 
 @lru_cache(maxsize=4)
-def _programs(prior: _Keyed, emulator: _Keyed, density: _Keyed, power: float) -> Programs:
-    def told(numbers: Any, z: Any) -> Any:
+def _programs(prior: _Keyed, emulator: _Keyed, density: _Keyed) -> tuple[Any, ...]:
+    def told(weights: Any, numbers: Any, z: Any) -> Any:
         spread = spread_at(prior.of, z)
-        return density.of.with_numbers(numbers).marginal(*emulator.of(z), spread).sum()
+        logits, days = emulator.of.with_weights(weights)(z)
+        return density.of.with_numbers(numbers).marginal(logits, days, spread).sum()
 
-    def negative(numbers: Any, z: Any) -> Any:
-        return 0.5 * (z @ z) - power * told(numbers, z)
+    def likelihood(how: Any, numbers: Any, z: Any) -> Any:
+        return jax.vmap(told, (None, None, 0))(how[0], numbers, z)
 
-    def turned(numbers: Any, z: Any, v: Any) -> Any:
-        return jax.jvp(lambda x: jax.grad(negative, 1)(numbers, x), (z,), (v,))[1]
+    def negative(how: Any, numbers: Any, z: Any) -> Any:
+        weights, power = how
+        return 0.5 * (z @ z) - power * told(weights, numbers, z)
 
-    def moved(numbers: Any, centre: Any, turn: Any, y: Any) -> Any:
-        return -negative(numbers, centre + turn @ y)
+    def turned(how: Any, numbers: Any, z: Any, v: Any) -> Any:
+        return jax.jvp(lambda x: jax.grad(negative, 2)(how, numbers, x), (z,), (v,))[1]
 
-    return Programs(
-        jax.jit(jax.vmap(told, (None, 0))),
-        jax.jit(jax.value_and_grad(negative, 1)),
+    def moved(how: Any, numbers: Any, centre: Any, turn: Any, y: Any) -> Any:
+        return -negative(how, numbers, centre + turn @ y)
+
+    return (
+        jax.jit(likelihood),
+        jax.jit(jax.value_and_grad(negative, 2)),
         jax.jit(turned),
-        jax.jit(jax.value_and_grad(moved, 3)),
+        jax.jit(jax.value_and_grad(moved, 4)),
     )
 
 

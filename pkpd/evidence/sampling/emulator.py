@@ -114,6 +114,20 @@ class Emulator:
         """Tell the sizes of the networks."""
         return f"Emulator({len(self.inputs)} scores to {self.shares} shares and {self.days} days)"
 
+    @property
+    def shape(self) -> bytes:
+        """All but the numbers that it learned."""
+        sizes = [(name, w.shape) for name, w in sorted(self.weights.items())]
+        return (
+            repr((self.shares, self.days, sizes)).encode()
+            + self.inputs.tobytes()
+            + self.arm.tobytes()
+        )
+
+    def with_weights(self, weights: Weights) -> Emulator:
+        """Take the weights of other networks of this shape."""
+        return replace(self, weights=weights)
+
     def __call__(self, z: Any) -> tuple[Any, Any]:
         """Logits ``[S]`` and days ``[D, 4]`` at scores ``[d]``, in JAX."""
         x = jnp.asarray(z)[self.inputs].astype(jnp.float32)
@@ -206,7 +220,7 @@ def train(
     rng = np.random.default_rng(seed)
     wired = one_arm(len(inputs), s + d) if wired is None else wired
     arm = wired.outputs(s)
-    held |= {"acts": jnp.asarray(wired.acts, dtype=jnp.float32), "arm": jnp.asarray(arm)}
+    held |= _wires(wired, arm)
     made = [
         _fit(_first(rng, wired, arm, how.width, middle, scale), held, how, int(rng.integers(2**31)))
         for _ in range(how.networks)
@@ -228,9 +242,43 @@ def _errors(days: Floats, size: Floats, known: NDArray[np.bool_]) -> Floats:
     return np.where(known[..., None], np.maximum(each, 0.01), 1.0)
 
 
-def loss(weights: Weights, data: Mapping[str, Any], s: int) -> Any:
+def _wires(wired: Wiring, arm: NDArray[np.int64]) -> dict[str, Any]:
+    """Which input acts where, and where each output stands among those of its arm.
+
+    ``own[arm, place]`` is an output, or their number where an arm has fewer; ``place`` is where
+    an output stands in ``own``, laid flat.
+    """
+    order = np.argsort(arm, kind="stable")
+    begin = np.searchsorted(arm[order], np.arange(len(wired.acts)))
+    within = np.empty_like(arm)
+    within[order] = np.arange(arm.size) - begin[arm[order]]
+    own = np.full((len(wired.acts), int(within.max(initial=0)) + 1), arm.size)
+    own[arm, within] = np.arange(arm.size)
+    return {
+        "acts": jnp.asarray(wired.acts, dtype=jnp.float32),
+        "arm": jnp.asarray(arm),
+        "own": jnp.asarray(own),
+        "place": jnp.asarray(arm * own.shape[1] + within),
+    }
+
+
+def _forward_all(w: Weights, x: Any, wires: Mapping[str, Any]) -> Any:
+    """Give outputs ``[O, B]`` at inputs ``[I, B]``: those of `_forward`, for training.
+
+    Arms stand first and simulations last, so that each product is one of matrices by arm; to pick
+    the units of each output's arm for every simulation costs more than all else.
+    """
+    h = jax.nn.silu(jnp.einsum("gih,ib->ghb", w["w1"], x) + w["b1"][:, :, None])
+    h = jax.nn.silu(jnp.einsum("ghk,ghb->gkb", w["w2"], h) + w["b2"][:, :, None])
+    none = jnp.zeros((1, w["w3"].shape[1]), w["w3"].dtype)
+    last = jnp.concatenate([w["w3"], none])[wires["own"]]
+    out = jnp.einsum("gmh,ghb->gmb", last, h).reshape(-1, x.shape[1])[wires["place"]]
+    return (out + w["skip"] @ x) * w["scale"][:, None] + w["b3"][:, None]
+
+
+def loss(weights: Weights, data: Mapping[str, Any], wires: Mapping[str, Any], s: int) -> Any:
     """Mean negative log likelihood of simulations, for each output."""
-    out = jax.vmap(_forward, in_axes=(None, 0, None))(weights, data["x"], data["arm"])
+    out = _forward_all(weights, data["x"].T, wires).T
     logit, days = out[:, :s], out[:, s:]
     counts = data["size"] * jax.nn.softplus(logit) - data["events"] * logit
     off = 0.5 * data["precision"] * (days - data["days"]) ** 2
@@ -241,7 +289,7 @@ def loss(weights: Weights, data: Mapping[str, Any], s: int) -> Any:
 @partial(jax.jit, static_argnames=("how",))
 def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) -> Weights:
     n, s = data["x"].shape[0], data["events"].shape[1]
-    wires = {"acts": data["acts"], "arm": data["arm"]}
+    wires = {name: data[name] for name in ("acts", "arm", "own", "place")}
     data = {name: value for name, value in data.items() if name not in wires}
     learned = {name: w for name, w in weights.items() if name != "scale"}
     fixed = {"scale": weights["scale"]}
@@ -249,8 +297,8 @@ def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) ->
     def step(carry: Any, index: Any) -> tuple[Any, None]:
         w, first, second = carry
         places = jax.random.randint(jax.random.fold_in(key, index), (how.batch,), 0, n)
-        batch = {name: value[places] for name, value in data.items()} | wires
-        gradient = jax.grad(lambda own: loss({**own, **fixed}, batch, s))(w)
+        batch = {name: value[places] for name, value in data.items()}
+        gradient = jax.grad(lambda own: loss({**own, **fixed}, batch, wires, s))(w)
         gradient["w1"] = gradient["w1"] * wires["acts"][:, :, None]
         gradient["skip"] = gradient["skip"] * wires["acts"][wires["arm"]]
         # a network that goes astray is held: the size of the whole gradient is bounded
@@ -276,4 +324,4 @@ def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) ->
 
 def _fit(weights: Weights, data: Mapping[str, Any], how: Training, seed: int) -> Weights:
     first = {name: jnp.asarray(w) for name, w in weights.items()}
-    return _adam(first, data, how, jax.random.PRNGKey(seed))
+    return jax.block_until_ready(_adam(first, data, how, jax.random.PRNGKey(seed)))
