@@ -313,7 +313,8 @@ def rule_attributes(
     ``running`` says in which cohorts treatment goes on when the rule looks, and what since when;
     ``of_cohorts`` are the rules of the cohorts, of which some may have another one: thresholds, a
     day and a kind that differ are left out, so that no figure marks one for all, and of clocks that
-    differ it is told that each cohort has its own.
+    differ it is told that each cohort has its own. ``treatment_running`` counts the cohorts of
+    ``running``.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
@@ -336,7 +337,7 @@ def rule_attributes(
     found: dict[str, Any] = {
         "rule_text": text,
         "rule_clock": rule.clock if len({one.clock for one in every}) == 1 else "each cohort's own",
-        "treatment_running": int(bool(running)),
+        "treatment_running": len(running or {}),
     }
     marks = [_marks(one) for one in every]
     return found | {k: v for k, v in marks[0].items() if all(m.get(k) == v for m in marks)}

@@ -181,5 +181,6 @@ def test_clocks_and_kinds_of_cohorts_that_differ_are_not_those_of_the_first():
     assert one.name not in alike["rule_text"]
     mixed = rule_attributes(one, {"b": "cycle 2 runs since day 50"}, {"a": one, "b": later})
     assert "On day 56 cycle 2 runs since day 50 in b" in mixed["rule_text"]
+    assert (mixed["treatment_running"], both["treatment_running"]) == (1, 0)
     fallen = replace(one, kind="not_recovered_from_nadir", nadir_below=(1.0, 50.0))
     assert "rule_kind" not in rule_attributes(one, None, {"a": one, "b": fallen})
