@@ -453,7 +453,7 @@ def risk_name(trial: TrialResult) -> str:
     if not running:
         return "risk of a dose-limiting toxicity"
     if running < len(trial.trial.cohorts):
-        return "risk of a DLT, or of low counts on treatment"
+        return "risk of toxicity, or of low counts on treatment"
     recovery = str(attrs.get("rule_kind", "")).startswith("not_recovered")
     told = "not recovered on the rule's day" if recovery else "low counts by the rule"
     return f"{told}, on treatment"

@@ -157,7 +157,7 @@ def test_a_difference_without_an_interval_says_so():
     ("cohorts", "running", "kind", "told"),
     [
         (2, 0, "not_recovered", "risk of a dose-limiting toxicity"),
-        (2, 1, "not_recovered", "risk of a DLT, or of low counts on treatment"),
+        (2, 1, "not_recovered", "risk of toxicity, or of low counts on treatment"),
         (2, 2, "not_recovered", "not recovered on the rule's day, on treatment"),
         (1, 1, "not_recovered_from_nadir", "not recovered on the rule's day, on treatment"),
         (1, 1, "low_count_duration", "low counts by the rule, on treatment"),
@@ -171,6 +171,7 @@ def test_the_risk_is_named_by_what_is_counted_in_all_cohorts(cohorts, running, k
         del attrs["rule_kind"]
     curves = result.curves.drop_attrs().assign_attrs(attrs)
     assert wording.risk_name(replace(result, curves=curves)) == told
+    assert told == told.lower()  # headings capitalise it
 
 
 def test_one_is_no_plural():
