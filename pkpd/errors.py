@@ -96,9 +96,9 @@ def sentence(
     """
     parts = [f"{_cut(where)}: {_cut(what)}"]
     if allowed:
-        parts.append(f"allowed: {allowed}")
+        parts.append(f"allowed: {_cut(allowed)}")
     if remedy:
-        parts.append(remedy)
+        parts.append(_cut(remedy))
     return "; ".join(parts) + "."
 
 

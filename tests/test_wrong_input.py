@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import pkpd
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, sentence
 from pkpd.machine import cores
 from pkpd.model.individuals import individual_parameters
 from pkpd.model.joint import load_model
@@ -163,3 +163,7 @@ def test_a_sentence_leaves_out_the_middle_of_what_is_too_long_to_read():
         pkpd.daily("clofarabine", "1 mg", days="9" * 100_000, route="oral")
     assert len(str(error.value)) < 4_000
     assert "[...]" in str(error.value)
+    for part in ("where", "what", "allowed", "remedy"):
+        told = sentence(**{"where": "here", "what": "wrong", part: "x" * 100_000 + "end"})
+        assert len(told) < 2_000, part
+        assert "end" in told

@@ -283,10 +283,10 @@ def _is_moved(table: Table, one: Individual, term: RelationTerm, units: Mapping[
     above = [units.get(name, "1") for name in (term.parameter, *term.times)]
     below = [units.get(name, "1") for name in term.divided_by]
     left = above.count(unit) - below.count(unit) > 0 and f"{one.unit}/({unit})" not in above
-    if not left or above[0] == unit:
-        return left
-    other = next((n for n in term.times if n not in COVARIATES and units.get(n) == unit), "")
     has_factor = math.isclose(term.number, to_internal(1.0, unit, dimension))
+    if not left or above[0] == unit:
+        return left and not has_factor  # one that is written is the conversion
+    other = next((n for n in term.times if n not in COVARIATES and units.get(n) == unit), "")
     if other and not has_factor and not {*above, *below} - {"1", unit}:
         what = f"'{other}' is in {unit}, and this parameter in {one.unit}"
         remedy = f'write unit = "{one.unit}" of it if it is a {dimension} of the drug, else give '

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
+from pkpd.cards.trial_cards import FIRST_DOSE
 from pkpd.comparison.curves import CohortCurves
 from pkpd.comparison.delivery import ENDPOINTS as DELIVERY
 from pkpd.comparison.lanes import can_be_judged, evaluable, judged
@@ -307,13 +308,16 @@ def rule_attributes(
     rule: DLTRule,
     running: Mapping[str, str] | None = None,
     of_cohorts: Mapping[str, DLTRule] | None = None,
+    first_days: Iterable[int] = (1,),
 ) -> dict[str, Any]:
     """Describe the rule for figures: one sentence or two, its thresholds and its day.
 
     ``running`` says in which cohorts treatment goes on when the rule looks, and what since when;
     ``of_cohorts`` are the rules of the cohorts, of which some may have another one: thresholds, a
     day and a kind that differ are left out, so that no figure marks one for all, and of clocks that
-    differ it is told that each cohort has its own.
+    differ it is told that each cohort has its own. ``treatment_running`` counts the cohorts of
+    ``running``. ``first_days`` are the protocol days of the cohorts' first doses, from which rules
+    count: ``rule_protocol_day`` is NaN where they differ.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
@@ -336,10 +340,14 @@ def rule_attributes(
     found: dict[str, Any] = {
         "rule_text": text,
         "rule_clock": rule.clock if len({one.clock for one in every}) == 1 else "each cohort's own",
-        "treatment_running": int(bool(running)),
+        "treatment_running": len(running or {}),
     }
     marks = [_marks(one) for one in every]
-    return found | {k: v for k, v in marks[0].items() if all(m.get(k) == v for m in marks)}
+    found |= {k: v for k, v in marks[0].items() if all(m.get(k) == v for m in marks)}
+    if "rule_by_day" in found and found["rule_clock"] == FIRST_DOSE:
+        first, *others = set(first_days)
+        found["rule_protocol_day"] = np.nan if others else first - 1 + found["rule_by_day"]
+    return found
 
 
 def _marks(rule: DLTRule) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from pkpd.arguments import (
     from_to,
 )
 from pkpd.arrays import Floats, Indices
-from pkpd.cards import load_grades
+from pkpd.cards import clock_day_1, load_grades
+from pkpd.cards.trial_cards import FIRST_DOSE
 from pkpd.cards.trial_drugs import without_card
 from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
@@ -344,7 +345,9 @@ def _run_trial(
         "patients": scenario.patients,
         "draws": scenario.draws,
         **item.attrs,
-        **table.rule_attributes(rule, running, of_cohort),
+        **table.rule_attributes(
+            rule, running, of_cohort, [clock_day_1(c.regimen, FIRST_DOSE) for c in trial.cohorts]
+        ),
     }
     return TrialResult(
         trial=trial,

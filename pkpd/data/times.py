@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.data.csv_cells import number_of
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.faults import Faults
 from pkpd.data.sheets import Sheet, read_stamp
@@ -170,7 +171,7 @@ def _clock(table: Sheet, i: int) -> float:
     """Hours of the day of a clock time (14:30, 14:30:15) or a decimal number of hours."""
     text = table.text("TIME", i)
     try:
-        parts = [float(part) for part in text.split(":")]
+        parts = [number_of(part) for part in text.split(":")]
     except ValueError:
         parts = []
     valid = 1 <= len(parts) <= 3 and 0 <= parts[0] <= 24 and all(0 <= p < 60 for p in parts[1:])

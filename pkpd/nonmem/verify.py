@@ -190,7 +190,7 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
     for path in paths:
         if path.suffix.lower() in (*_LISTINGS, ".ext"):
             continue
-        if known or not foreign:
+        if _run(path) not in foreign and (known or not foreign):
             compared += _with_table(stream, path, known, notes)
         else:
             notes.append(f"{path.name} is not compared: the estimates beside it are of another run")

@@ -49,6 +49,9 @@ def drug_of_dose(structure: MarrowStructure, events: EventTable) -> np.ndarray:
 def events_of(events: EventTable, drug: MarrowDrug, mine: np.ndarray) -> EventTable:
     """Event table of one drug: doses of others become other events, resets stay.
 
+    A steady-state dose with SS = 1 resets the whole system, as in NONMEM: one of another drug
+    leaves this one's compartments empty.
+
     Parameters
     ----------
     events
@@ -60,7 +63,8 @@ def events_of(events: EventTable, drug: MarrowDrug, mine: np.ndarray) -> EventTa
     """
     foreign = events.is_dose & ~mine
     evid = np.where(foreign, OTHER, events.evid)
-    evid = np.where(foreign & (events.evid == RESET_AND_DOSE), RESET, evid)
+    empties = (events.evid == RESET_AND_DOSE) | (events.ss == 1)
+    evid = np.where(foreign & empties, RESET, evid)
     # observations of a count stand in a compartment of the marrow, which the drug does not have
     cmt = np.where(mine & (events.cmt > 0), events.cmt - drug.first_compartment + 1, 0)
     cleared = {

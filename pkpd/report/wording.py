@@ -393,6 +393,11 @@ def assumed_inputs(rows: Iterable[EndpointRow]) -> dict[str, int]:
     return counted
 
 
+def counted(number: int, noun: str) -> str:
+    """Write ``1 patient`` or ``2 patients``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def cohorts(trial: Trial) -> dict[str, Cohort]:
     """Cohorts of all arms of a trial by identifier, in protocol order."""
     return {cohort.id: cohort for cohort in trial.cohorts}
@@ -436,16 +441,22 @@ def size_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> st
     attrs = trial.curves.attrs
     patients = attrs.get("patients", settings.get("patients"))
     draws = attrs.get("draws", settings.get("draws", trial.curves.sizes.get("draw")))
-    parts = [f"{int(patients)} patients"] if patients is not None else []
-    parts += [f"{int(draws)} parameter draws"] if draws is not None else []
+    parts = [counted(int(patients), "patient")] if patients is not None else []
+    parts += [counted(int(draws), "parameter draw")] if draws is not None else []
     return " x ".join(parts)
 
 
 def risk_name(trial: TrialResult) -> str:
     """Name what the rule's share of patients measures: toxicity, or low counts on treatment."""
-    if trial.curves.attrs.get("treatment_running"):
-        return "not recovered on the rule's day, on treatment"
-    return "risk of a dose-limiting toxicity"
+    attrs = trial.curves.attrs
+    running = int(attrs.get("treatment_running", 0))
+    if not running:
+        return "risk of a dose-limiting toxicity"
+    if running < len(trial.trial.cohorts):
+        return "risk of toxicity, or of low counts on treatment"
+    recovery = str(attrs.get("rule_kind", "")).startswith("not_recovered")
+    told = "not recovered on the rule's day" if recovery else "low counts by the rule"
+    return f"{told}, on treatment"
 
 
 def rule_text(trial: TrialResult) -> str:

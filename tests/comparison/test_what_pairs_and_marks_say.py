@@ -174,6 +174,11 @@ def test_clocks_and_kinds_of_cohorts_that_differ_are_not_those_of_the_first():
     assert both["rule_by_day"] == one.by_day
     assert both["rule_kind"] == one.kind
     assert rule_attributes(other, None, {"a": other})["rule_clock"] == "consolidation"
+    assert "rule_protocol_day" not in rule_attributes(other, None, {"a": other})
+    alone = {"a": one, "b": one}
+    assert rule_attributes(one, None, alone)["rule_protocol_day"] == one.by_day
+    assert rule_attributes(one, None, alone, (8, 8))["rule_protocol_day"] == one.by_day + 7
+    assert np.isnan(rule_attributes(one, None, alone, (1, 8))["rule_protocol_day"])
     later = replace(one, name="own", by_day=56)
     alike = rule_attributes(one, {"b": "cycle 2 runs since day 50"}, {"a": later, "b": later})
     assert alike["rule_by_day"] == 56
@@ -181,5 +186,6 @@ def test_clocks_and_kinds_of_cohorts_that_differ_are_not_those_of_the_first():
     assert one.name not in alike["rule_text"]
     mixed = rule_attributes(one, {"b": "cycle 2 runs since day 50"}, {"a": one, "b": later})
     assert "On day 56 cycle 2 runs since day 50 in b" in mixed["rule_text"]
+    assert (mixed["treatment_running"], both["treatment_running"]) == (1, 0)
     fallen = replace(one, kind="not_recovered_from_nadir", nadir_below=(1.0, 50.0))
     assert "rule_kind" not in rule_attributes(one, None, {"a": one, "b": fallen})

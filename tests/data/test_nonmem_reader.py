@@ -173,6 +173,7 @@ def edit(line, **cells):
         (edit(3, OCC="."), {}, "row 3, ID 1, column OCC: the occasion is missing"),
         ("ID,DATE,TIME,DV\n1,soon,0:00,1\n", {}, "column DATE: 'soon' is not a date"),
         ("ID,DATE,TIME,DV\n1,2024-01-01,25:00,1\n", {}, "'25:00' is not a time of the day"),
+        ("ID,DATE,TIME,DV\n1,2024-01-01,1_4:30,1\n", {}, "'1_4:30' is not a time of the day"),
         ("", {}, "is empty"),
         (
             'ID,TIME,DV,NOTE\n1,0,5,a\n1,1,4,"b\n1,2,3,c\n',

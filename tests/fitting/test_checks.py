@@ -11,7 +11,7 @@ from marginal_cases import LEVEL, data, decay_data, decay_model
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.all_checks import check
 from pkpd.fitting.checks.parameters import parameter_table
-from pkpd.fitting.checks.priors import contractions, prior_draws
+from pkpd.fitting.checks.priors import Contraction, contractions, prior_draws
 from pkpd.fitting.checks.replicates import spread
 from pkpd.fitting.checks.residuals import residuals
 from pkpd.fitting.checks.shrinkage import shrinkage
@@ -157,6 +157,18 @@ def test_data_that_say_nothing_are_told():
     # a posterior elsewhere than the prior, though as wide, has learned something
     moved = dict(draws.population) | {"a": draws.population["a"] * np.exp(1.0)}
     assert not contractions(Draws(likelihood, moved, draws.random))["a"].silent
+
+
+@pytest.mark.parametrize(
+    ("contraction", "told"),
+    [
+        (0.4, "The data narrowed CL by 40 %."),
+        (-0.12, "The data widened CL by 12 %."),
+        (-0.002, "The data moved CL and left it as wide as its prior."),
+    ],
+)
+def test_what_the_data_did_to_a_width_is_told_by_its_sign(contraction, told):
+    assert Contraction("CL", contraction, 0.5).sentence == told
 
 
 def test_draws_are_spread_or_repeated(decay):

@@ -254,6 +254,7 @@ def test_a_single_parameter_along_which_the_objective_is_flat_is_told_alone():
         "V is not told: the objective is flat along it, as far as its curvature can be known, and "
         "it has no standard error."
     )
+    assert (one.kind, one.remedy) == ("not told", "Hold it, or give it a prior.")
 
 
 def test_random_effects_are_those_of_the_occasions_that_a_subject_has():

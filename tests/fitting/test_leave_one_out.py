@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from marginal_cases import LEVEL, data
@@ -136,6 +138,21 @@ def test_refusals(gaussian):
     again = Draws(bind(model, data(np.arange(T, dtype=float), y)), draws.population, draws.random)
     with pytest.raises(PkpdError, match="other data"):
         compare_models({"one": one, "other": leave_one_out(again, n_draws=60)})
+
+
+def test_models_of_the_same_measurements_may_read_other_records(gaussian):
+    """Numbers of compartments are the model's, doses may be written in other ways."""
+    _, draws = gaussian
+    given = draws.likelihood.dataset
+    events = replace(given.events, cmt=given.events.cmt + 1)
+    other = bind(draws.likelihood.model, replace(given, events=events))
+    found = [
+        leave_one_out(one, n_draws=60)
+        for one in (draws, Draws(other, draws.population, draws.random))
+    ]
+    assert found[0].data == found[1].data != ""
+    unknown = replace(found[1], data="")
+    assert len(compare_models({"one": found[0], "other": unknown})) == 2
 
 
 @pytest.mark.parametrize("option", ["n_draws", "points", "most_points"])

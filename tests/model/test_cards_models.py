@@ -247,6 +247,7 @@ terms = [{terms}, {{ parameter = "per_crcl", times = ["crcl"] }}]
         ("mL/h", '{ times = ["individual.renal"] }'),
         ("L/h", '{ parameter = "CL_renal", times = ["crcl"], divided_by = ["crcl"] }'),
         ("mL/min", '{ number = 0.06, times = ["individual.renal"] }'),
+        ("mL/min", '{ number = 0.06, parameter = "CL_renal" }'),
     ],
 )
 def test_parts_of_a_clearance_in_ml_per_min_are_converted(tmp_path, unit, term):
@@ -266,6 +267,10 @@ def test_parts_of_a_clearance_in_ml_per_min_are_converted(tmp_path, unit, term):
         (
             '{ parameter = "CL_renal" }, { number = 0.06, times = ["individual.renal"] }',
             "is in L/h in CL, and stays in mL/min in renal",
+        ),
+        (
+            '{ parameter = "CL_renal" }, { number = 0.06, parameter = "CL_renal" }',
+            "is in L/h in CL, and stays in mL/min in",
         ),
     ],
 )

@@ -177,6 +177,12 @@ def test_listings_of_other_streams_and_data_are_not_compared(tmp_path, monkeypat
     found = stream.verify()
     assert [one.what for one in found.compared] == ["objective (focei) at the starting values"]
     assert "sdtab1 is not compared: the estimates beside it are of another run" in str(found)
+    written_estimates(tmp_path / "run2.ext", 3.0)  # nor is its table at estimates of another
+    (tmp_path / "run1.tab").write_text(TABLE)
+    named = stream.verify([tmp_path / f for f in ("run1.lst", "run1.tab", "run2.ext")])
+    assert not [one for one in named.compared if "PRED" in one.what]
+    assert "run1.tab is not compared" in str(named)
+    (tmp_path / "run1.tab").unlink()
     monkeypatch.chdir(tmp_path)  # however its files are named
     assert str(stream.verify(["run1.lst", "sdtab1"])) == str(found)
     assert "nothing of NONMEM's" in str(stream.verify([]))

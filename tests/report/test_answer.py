@@ -78,6 +78,12 @@ def test_the_clock_and_whose_rule_it_is_are_said():
     assert told.endswith("days since consolidation day 1).")
     told = answer_sentence(replace(result, trial=trial))
     assert "the risk of a dose-limiting toxicity under a customary rule is 24 %" in told
+    low = curves.assign_attrs(rule_kind="low_count_duration")
+    told = answer_sentence(replace(result, curves=low, trial=trial))
+    assert "the share of patients with low counts by a customary rule, on treatment, is" in told
+    two = synthetic.make_trial_result(2)
+    some = replace(two, curves=two.curves.assign_attrs(treatment_running=1))
+    assert "the risk of toxicity, or of low counts on treatment, is" in answer_sentence(some)
 
 
 def test_without_a_rule_there_is_recovery_alone():

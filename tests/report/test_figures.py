@@ -194,6 +194,18 @@ def test_colours_of_states_are_told_apart_in_grey():
         assert all(light / dark > 1.5 for light, dark in pairwise(steps))
 
 
+@pytest.mark.parametrize(("attr", "day"), [({}, 45), ({"rule_protocol_day": 52}, 52),
+                                           ({"rule_protocol_day": np.nan}, None)])  # fmt: skip
+def test_the_rules_day_is_counted_from_the_first_dose_of_the_treatment(attr, day):
+    """A prephase of seven days moves the look to protocol day 52; cohorts may differ in it."""
+    result = replace(RESULT, curves=RESULT.curves.assign_attrs(attr))
+    ax = figures.own_axes(None)
+    figures.rule_day(ax, result)
+    assert [line.get_xdata()[0] for line in ax.lines] == ([] if day is None else [day])
+    told = f"At the end of day {day}" if day else "the last simulated"
+    assert told in split_words.split_alt(result)
+
+
 def test_split_in_a_sentence_is_that_of_the_end_of_the_rules_day():
     split = RESULT.curves["split"].sel(day=46)  # the morning after day 45
     low, high = (100 * float(end) for end in (split[:, 0].min(), split[:, 0].max()))

@@ -153,6 +153,34 @@ def test_a_difference_without_an_interval_says_so():
     assert wording.difference_range(0.0, 0.0, 0.0) == "0 to 0"
 
 
+@pytest.mark.parametrize(
+    ("cohorts", "running", "kind", "told"),
+    [
+        (2, 0, "not_recovered", "risk of a dose-limiting toxicity"),
+        (2, 1, "not_recovered", "risk of toxicity, or of low counts on treatment"),
+        (2, 2, "not_recovered", "not recovered on the rule's day, on treatment"),
+        (1, 1, "not_recovered_from_nadir", "not recovered on the rule's day, on treatment"),
+        (1, 1, "low_count_duration", "low counts by the rule, on treatment"),
+        (2, 2, None, "low counts by the rule, on treatment"),
+    ],
+)
+def test_the_risk_is_named_by_what_is_counted_in_all_cohorts(cohorts, running, kind, told):
+    result = synthetic.make_trial_result(cohorts)
+    attrs = {**result.curves.attrs, "treatment_running": running, "rule_kind": kind}
+    if kind is None:  # rules of the cohorts are of several kinds
+        del attrs["rule_kind"]
+    curves = result.curves.drop_attrs().assign_attrs(attrs)
+    assert wording.risk_name(replace(result, curves=curves)) == told
+    assert told == told.lower()  # headings capitalise it
+
+
+def test_one_is_no_plural():
+    assert wording.counted(1, "patient") == "1 patient"
+    result = synthetic.make_trial_result(1)
+    result.curves.attrs.update(patients=1, draws=1)
+    assert wording.size_text(result) == "1 patient x 1 parameter draw"
+
+
 def test_a_risk_names_the_share_of_patients_that_it_is_of():
     row = next(r for r in synthetic.make_trial_result(1).rows if r.endpoint == "dlt")
     assert wording.judged_text(row) == ""

@@ -32,7 +32,7 @@ from pkpd.arguments import MAPPING, check_arguments, from_to
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.draws import Draws, Fitted
-from pkpd.fitting.maximum.description import data_digest
+from pkpd.fitting.maximum.description import measured_digest
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.solve.population.status import PENALTY
 
@@ -69,7 +69,7 @@ class LeaveOneOut:
     elpd_data
         What ArviZ made of it, for its own functions.
     data
-        Digest of the data; empty where they are not known.
+        Digest of the measurements; empty where they are not known.
     """
 
     elpd: float
@@ -182,7 +182,7 @@ def leave_one_out(
             f"{data.subjects[b]} at {t:g} h, {data.lines[i]}"
             for b, t, i in zip(seen.subject, seen.time, seen.line, strict=True)
         )
-    return smoothed(densities, labels, by, error, data_digest(data))
+    return smoothed(densities, labels, by, error, measured_digest(data))
 
 
 def smoothed(
@@ -384,7 +384,7 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
     names = list(results)
     for name in names[1:]:
         one, other = results[name], results[names[0]]
-        if one.labels != other.labels or one.data != other.data:
+        if one.labels != other.labels or len({one.data, other.data} - {""}) > 1:
             raise PkpdError(
                 where=f"compare_models, {name!r}",
                 what=f"was fitted to other data than {names[0]!r}",

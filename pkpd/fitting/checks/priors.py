@@ -27,7 +27,7 @@ class Contraction:
         Parameter.
     contraction
         One minus the ratio of interquartile ranges, posterior over prior; 0 if nothing was
-        learned, 1 if everything.
+        learned, 1 if everything, below 0 of a posterior that is wider than its prior.
     overlap
         Area both densities share, 0 to 1.
     """
@@ -50,7 +50,10 @@ class Contraction:
                 f"(contraction {100 * self.contraction:.0f} %, overlap {100 * self.overlap:.0f} "
                 "%); its estimate and interval are what was assumed."
             )
-        return f"The data narrowed {self.name} by {100 * self.contraction:.0f} %."
+        share = round(100 * self.contraction)
+        if not share:
+            return f"The data moved {self.name} and left it as wide as its prior."
+        return f"The data {'narrowed' if share > 0 else 'widened'} {self.name} by {abs(share)} %."
 
 
 def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1) -> Draws:

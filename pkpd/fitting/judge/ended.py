@@ -217,14 +217,18 @@ def _together(ended: Ended) -> list[Finding]:
     if len(found.flat):
         lost = [n for n, one in zip(ended.names, found.not_told, strict=True) if one]
         known = "as far as its curvature can be known"
-        what = f"{lost[0]} is not told: the objective is flat along it, {known}"
-        if len(lost) > 1:
+        if len(lost) == 1:
             what = (
-                f"{_listed(lost)} are told only together: the objective is flat along "
-                f"{_count(len(found.flat), 'combination')} of them, {known}"
+                f"{lost[0]} is not told: the objective is flat along it, {known}, and it has no "
+                "standard error."
             )
-        what += f", and {'they have' if len(lost) > 1 else 'it has'} no standard error"
-        what += "s." if len(lost) > 1 else "."
+            remedy = "Hold it, or give it a prior."
+            return [Finding("not told", "doubtful", what, remedy, (lost[0],))]
+        what = (
+            f"{_listed(lost)} are told only together: the objective is flat along "
+            f"{_count(len(found.flat), 'combination')} of them, {known}, and they have no standard "
+            "errors."
+        )
         remedy = f"Hold {len(found.flat)} of them, or give a prior."
         return [Finding("told only together", "doubtful", what, remedy, tuple(lost))]
     if found.condition > _ILL_CONDITIONED:

@@ -35,6 +35,15 @@ def data_digest(dataset: Dataset) -> str:
     return found.hexdigest()[:16]
 
 
+def measured_digest(dataset: Dataset) -> str:
+    """Digest of subjects and measurements: models of them may be compared, whatever the doses."""
+    found = hashlib.sha256(repr([str(s) for s in dataset.subjects]).encode())
+    for name in ("subject", *_MEASURED):
+        values = getattr(dataset.observations, name)
+        found.update(np.ascontiguousarray(values, dtype=float).tobytes())
+    return found.hexdigest()[:16]
+
+
 def _by_subject(dataset: Dataset) -> dict[str, str]:
     """Six digits for each subject, by column: what of the data is the same in another set."""
     events, seen = dataset.events, dataset.observations

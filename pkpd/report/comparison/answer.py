@@ -80,10 +80,13 @@ def _risk(result: TrialResult) -> str:
     if not rows:
         return ""
     customary = not result.trial.rule_is_protocols
-    name = wording.risk_name(result) + (" under a customary rule" if customary else "")
-    if result.curves.attrs.get("treatment_running"):
-        rule = "a customary rule" if customary else "the rule"
+    name, rule = wording.risk_name(result), "a customary rule" if customary else "the rule"
+    if name.startswith("not recovered"):
         name = f"share of patients not recovered on the day of {rule}, on treatment,"
+    elif name.startswith("low counts"):
+        name = f"share of patients with low counts by {rule}, on treatment,"
+    else:
+        name += "," * ("," in name) + f" under {rule}" * customary
     if not known:
         return f"too few patients can be judged for the {name.rstrip(',')}"
     low, high = (pick(known, key=lambda row: row.estimate) for pick in (min, max))

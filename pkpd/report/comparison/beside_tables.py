@@ -34,6 +34,18 @@ def own_cell(result: TrialResult) -> tuple[int, int, int] | None:
     return neutrophils, platelets, day
 
 
+def rule_protocol_day(result: TrialResult) -> int | None:
+    """Protocol day on which the rule looks; None where its clock, or cohorts, have several.
+
+    A rule counts from the first dose of a treatment, which a prephase may come before.
+    """
+    attrs = result.curves.attrs
+    if attrs.get("rule_clock", "first_dose") != "first_dose":
+        return None
+    day = float(attrs.get("rule_protocol_day", attrs.get("rule_by_day", np.nan)))
+    return int(day) if np.isfinite(day) else None
+
+
 def rule_as_run(result: TrialResult) -> str:
     """How the rule as run is marked among other rules, or that it is not among them."""
     if own_cell(result) is not None:

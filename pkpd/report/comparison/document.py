@@ -142,7 +142,9 @@ def _trial(
         "cohorts": [
             {
                 "title": _title(trial, i),
-                "size": f"{sizes[i]} patients in the trial" if sizes.get(i) else "",
+                "size": f"{wording.counted(n, 'patient')} in the trial"
+                if (n := sizes.get(i))
+                else "",
                 "rows": [_row(row) for row in rows if row.cohort == i],
             }
             for i in ids

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pkpd.fitting.plots.style import own_axes
 from pkpd.report import wording
-from pkpd.report.comparison.beside_tables import own_cell
+from pkpd.report.comparison.beside_tables import own_cell, rule_protocol_day
 from pkpd.report.comparison.style import (
     GREY,
     INK,
@@ -345,15 +345,14 @@ def day_axis(ax: Axes, result: TrialResult, *, label: bool = True) -> None:
 
 
 def rule_day(ax: Axes, result: TrialResult, *, text: bool = True, height: float = 1.0) -> None:
-    """Draw the day of the DLT rule, if its clock starts with the first dose as the axis does."""
-    attrs = result.curves.attrs
-    day = attrs.get("rule_by_day")
-    if day is None or attrs.get("rule_clock", "first_dose") != "first_dose":
+    """Draw the protocol day on which the DLT rule looks, if it is the same in all cohorts."""
+    day = rule_protocol_day(result)
+    if day is None:
         return
     ax.axvline(float(day), color=GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
     if text:
         ax.annotate(
-            f"day {float(day):g}",
+            f"day {day}",
             (float(day), height),
             xycoords=("data", "axes fraction"),
             xytext=(2, -1),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.endpoints.definitions import death_words, failure_words
+from pkpd.report.wording import counted
 from pkpd.schedule import describe, describe_criteria
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
     for arm in trial.arms:
         lines += ["", f"Arm {arm.name}"]
         for cohort in arm.cohorts:
-            size = f", {cohort.n} patients" if cohort.n else ""
+            size = f", {counted(cohort.n, 'patient')}" if cohort.n else ""
             lines.append(f"  {cohort.id}: {cohort.label}{size}{_moved(cohort.medians)}")
             lines += [f"    {line}" for line in describe(cohort.regimen).splitlines()]
             lines += [f"    published: {outcome_in_words(o)}" for o in cohort.published]

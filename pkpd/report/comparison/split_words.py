@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pkpd.endpoints.split import STATES, STATES_WITHOUT_BLASTS
+from pkpd.report.comparison.beside_tables import rule_protocol_day
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import TrialResult
@@ -81,13 +82,12 @@ def split_states(result: TrialResult) -> list[str]:
 
 def _numbers(result: TrialResult) -> tuple[str, np.ndarray]:
     """Words for the day, and numbers of 100 patients on it, int[cohort, state]."""
-    attrs = result.curves.attrs
     days = result.curves["day"].values
     at = int(days[-1])
     words = f"On the morning of day {at}, the last simulated"
-    by_day = int(attrs.get("rule_by_day") or at)
+    by_day = rule_protocol_day(result) or at
     # the end of a day is the next morning
-    if by_day < at and attrs.get("rule_clock", "first_dose") == "first_dose":
+    if by_day < at:
         words, at = f"At the end of day {by_day}", by_day + 1
     names = [str(state) for state in result.curves["state"].values]
     states = [names.index(state) for state in split_states(result)]

@@ -26,6 +26,7 @@ from pkpd.report.comparison.document import rendered, value_text
 from pkpd.report.comparison.record import PACKAGES, versions
 from pkpd.report.fit import page_words as words
 from pkpd.report.svg import svg
+from pkpd.report.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +84,7 @@ def render_fit(checks: Checks) -> str:
     bad = checks.sampler is not None and not checks.sampler.good
     return rendered(
         _TEMPLATE,
-        title=f"Fit of {', '.join(data.lines)}: {len(data.subjects)} patients",
+        title=f"Fit of {', '.join(data.lines)}: {counted(len(data.subjects), 'patient')}",
         verdict=checks.verdict,
         tone="bad" if bad else "care" if checks.problems else "good",
         problems=checks.problems,
