@@ -1,6 +1,7 @@
 """Which parameter acts on which arm, and that a network sees no other."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_learning import prior_of
@@ -9,7 +10,8 @@ from pkpd.errors import DataError
 from pkpd.evidence import EvidenceLikelihood, load_evidence
 from pkpd.evidence.likelihood.cells import cells_of
 from pkpd.evidence.likelihood.summaries import summarise
-from pkpd.evidence.sampling.emulator import Training, Wiring, train
+from pkpd.evidence.sampling import emulator
+from pkpd.evidence.sampling.emulator import Emulator, Training, Wiring, train
 from pkpd.evidence.sampling.simulations import Simulations
 from pkpd.evidence.sampling.wiring import wiring
 from pkpd.evidence.table.arms import SimulatedArm
@@ -100,3 +102,40 @@ def test_a_network_sees_what_acts_on_its_arm_and_nothing_else():
     # with everything wired to everything, chance is seen, too
     whole = np.asarray(jax.jacobian(train(made, [0, 1, 2], how))(z[0])[0])
     assert (whole != 0).all()
+
+
+def test_training_sees_what_the_networks_say():
+    """Outputs of all simulations at once, arm by arm, are those of each alone."""
+    rng = np.random.default_rng(3)
+    wired = Wiring(rng.random((4, 6)) < 0.6, np.array([0, 2, 2, 3, 0, 2, 3]))  # none of arm 1
+    arm, z = wired.outputs(5), rng.standard_normal((9, 6))
+    first = emulator._first(rng, wired, arm, 8, np.zeros(arm.size), np.ones(arm.size))
+    weights = {name: jnp.asarray(w) for name, w in first.items()}
+    told = Emulator(np.arange(6), {n: w[None] for n, w in weights.items()}, arm, 5, 2)
+    alone = np.array([np.concatenate([np.ravel(one) for one in told(x)]) for x in z])
+    wires = emulator._wires(wired, arm)
+    together = emulator._forward_all(weights, jnp.asarray(z.T, dtype=jnp.float32), wires)
+    np.testing.assert_allclose(together.T, alone, atol=2e-6)
+
+
+def test_chains_of_networks_of_one_shape_share_what_is_compiled():
+    rng = np.random.default_rng(4)
+    wired = Wiring(np.ones((2, 3), bool), np.array([0, 1, 1]))
+    arm = wired.outputs(2)
+    one, other = (
+        Emulator(
+            np.arange(3),
+            {
+                name: jnp.asarray(w)[None]
+                for name, w in emulator._first(
+                    rng, wired, arm, 5, np.zeros(arm.size), np.ones(arm.size)
+                ).items()
+            },
+            arm, 2, 1,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    assert one.shape == other.shape
+    z = rng.standard_normal(3)
+    assert not np.allclose(one(z)[0], other(z)[0])
+    np.testing.assert_array_equal(one.with_weights(other.weights)(z)[0], other(z)[0])
