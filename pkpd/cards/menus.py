@@ -135,6 +135,7 @@ class Limit:
         """As a report says it."""
         sign = "<" if self.at_most is None else ">"
         name = MEASURES[self.of].words.partition(",")[0]
+        name = f"({name})" if "<" in name or ">" in name else name
         return f"Pr({name} {sign} {self.level:g}) <= {self.probability:g}"
 
 

@@ -21,6 +21,7 @@ from pkpd.fitting.draws import single_draw
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.fitting.plots.vpc import plot_vpc
 from pkpd.predict.pk import compartments
 
 TIMES = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
@@ -212,6 +213,15 @@ def test_strata():
     assert sum(len(p.x) for p in vpc(made, stratify="occasion").panels) == 30
     with pytest.raises(PkpdError, match=r"'AGE'.*occasion, WT, SEX"):
         strata(dataset, "AGE")
+
+
+def test_panels_share_the_unit_of_time(plain):
+    check = vpc(plain)
+    (panel,) = check.panels
+    later = replace(panel, x=100 * panel.x, centre=100 * panel.centre, stratum="later")
+    figure = plot_vpc(replace(check, panels=(panel, later)))
+    labels = {ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()}
+    assert labels == {"time (days)"}
 
 
 def test_time_after_dose_counts_additional_doses():

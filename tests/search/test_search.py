@@ -267,6 +267,11 @@ def test_the_result_tells_everything(found, told, tmp_path):
     assert {step[1] for step in told} == {4.0}
 
 
+def test_a_limit_of_a_measure_with_a_sign_is_read_as_one():
+    words = Limit("days_low", at_most=15, probability=0.2).words
+    assert words == "Pr((days with neutrophils < 0.5 or platelets < 20) > 15) <= 0.2"
+
+
 def test_one_schedule_keeps_the_limits(found):
     answer = SimpleNamespace(allowed=lambda limits: np.arange(4) == len(limits))
     few = SimpleNamespace(

@@ -74,7 +74,7 @@ def plot_vpc_panel(
 ) -> Axes:
     """Draw one panel: measurements, their percentiles, and the intervals of the model's."""
     ax = own_axes(ax, (4.6, 3.2))
-    divide, label = _axis(check, panel)
+    divide, label = _axis(check)
     if log:
         log_axis(ax.yaxis)
     finite = np.isfinite(panel.y) & ((panel.y > 0) if log else True)
@@ -136,7 +136,7 @@ def plot_vpc_panel(
         ax.legend(handles=[Line2D([], [], ls="", label=told)], loc="best", handlelength=0)
     calm(ax)
     if check.x_label:
-        time_ticks(ax, panel.x)
+        time_ticks(ax, _all_times(check))
     return ax
 
 
@@ -144,7 +144,7 @@ def plot_vpc_panel(
 def plot_below_limit(check: VPC, panel: VPCPanel, ax: Axes | None = None) -> Axes:
     """Draw the share of values below the limit of quantification, observed and of the model."""
     ax = own_axes(ax, (4.6, 1.4))
-    divide, label = _axis(check, panel)
+    divide, label = _axis(check)
     ax.set(xlabel=label, ylabel="% below\nthe limit")
     if panel.below is None:
         ax.text(0.5, 0.5, "no limit", transform=ax.transAxes, ha="center", color=GREY)
@@ -164,15 +164,20 @@ def plot_below_limit(check: VPC, panel: VPCPanel, ax: Axes | None = None) -> Axe
     ax.set_ylim(-2, max(10.0, 1.12 * float(np.nanmax(share))))
     calm(ax)
     if check.x_label:
-        time_ticks(ax, panel.x)
+        time_ticks(ax, _all_times(check))
     return ax
 
 
-def _axis(check: VPC, panel: VPCPanel) -> tuple[float, str]:
+def _all_times(check: VPC) -> np.ndarray:
+    """Times of all panels, which share the unit of their axis."""
+    return np.concatenate([panel.x for panel in check.panels])
+
+
+def _axis(check: VPC) -> tuple[float, str]:
     """Divisor and label of the horizontal axis; numbers that are no times stay as given."""
     if not check.x_label:
         return 1.0, ""
-    divide, word = time_scale(panel.x)
+    divide, word = time_scale(_all_times(check))
     return divide, f"{check.x_label} ({word})"
 
 
