@@ -12,6 +12,8 @@ from docs.site.pages import ROOT
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PAGES = examples.page_names()
+HEAVY = {"checks", "data", "endpoints", "evidence", "forecasting", "plots", "report", "search"}
+"""Pages that fit or simulate, and compile what they need: seconds, so that they run as slow."""
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def run(page, sections):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in HEAVY])
 def test_quick_sections_run(page):
     sections = [section for section in examples.sections_of(page) if not section.slow]
     run(page, sections)
@@ -53,10 +55,17 @@ def test_quick_sections_run(page):
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(section.slow for section in examples.sections_of(page))]
+    "page",
+    [
+        page
+        for page in PAGES
+        if page in HEAVY or any(section.slow for section in examples.sections_of(page))
+    ],
 )
 def test_all_sections_run(page):
-    run(page, examples.sections_of(page))
+    sections = examples.sections_of(page)
+    run(page, sections)
+    assert sections
 
 
 def test_every_public_name_has_an_example():
