@@ -96,12 +96,12 @@ def look_at(stream: Path, *, fit: bool) -> dict:
 
 
 def in_a_process(stream: Path, *, fit: bool, seconds: float) -> dict:
-    """Look at a stream in a process of its own, for so long."""
+    """Look at a stream in a process of its own, for so long; after that it counts as not read."""
     command = [sys.executable, __file__, "--one", str(stream), *(["--fit"] if fit else [])]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        return {"read": True, "why": f"not done in {seconds:.0f} s"}
+        return {"read": False, "late": True, "why": f"not done in {seconds:.0f} s"}
     lines = [line for line in run.stdout.splitlines() if line.startswith("{")]
     return (
         json.loads(lines[-1]) if lines else {"read": False, "why": "CRASHED: " + run.stderr[-300:]}
@@ -112,9 +112,9 @@ def tell(stream: Path, row: dict) -> None:
     """Print a row."""
     name = f"{stream.parent.name}/{stream.name}"
     if not row.get("read"):
-        print(f"{name}: refused: {row['why']}")
+        print(f"{name}: {'' if row.get('late') else 'refused: '}{row['why']}")
         return
-    print(f"{name}: read; {'verified' if row.get('verified') else row.get('why', 'not verified')}")
+    print(f"{name}: read; {'verified' if row.get('verified') else 'not verified'}")
     for one in row.get("compared", []):
         verdict = {True: "agrees", False: "DIFFERS", None: "not judged"}[one["agrees"]]
         numbers = f"{one['ours']:.4f}, NONMEM {one['nonmem']:.4f}"
@@ -125,6 +125,15 @@ def tell(stream: Path, row: dict) -> None:
         print(f"    {row['seconds']:.0f} s")
     if "fit" in row:
         print(f"    fitted: {row['fit']['objective']:.3f} in {row['fit']['seconds']:.0f} s")
+
+
+def counted(rows: list[dict]) -> str:
+    """Say how many streams were read, agree, and were not done in time."""
+    read, agreed, late = (
+        sum(bool(row.get(what)) for row in rows) for what in ("read", "verified", "late")
+    )
+    text = f"{len(rows)} streams: {read} read, {agreed} with NONMEM's objective within 0.1"
+    return text + (f", {late} not done in time" if late else "")
 
 
 def main() -> None:
@@ -152,11 +161,7 @@ def main() -> None:
             rows.append(row)
             tell(stream, row)
             sys.stdout.flush()
-    read = [row for row in rows if row.get("read")]
-    agreed = [row for row in read if row.get("verified")]
-    print(
-        f"{len(rows)} streams: {len(read)} read, {len(agreed)} with NONMEM's objective within 0.1"
-    )
+    print(counted(rows))
 
 
 if __name__ == "__main__":

@@ -132,10 +132,11 @@ def stream(path: Path, seconds: float) -> Case:
     name = f"control stream {path.parent.name}/{path.stem}"[:60]
     row = in_a_process(path, fit=False, seconds=seconds)
     if not row.get("read"):
-        return Case(name, "NONMEM", difference=f"refused: {row['why'].strip()[:160]}")
+        why = "" if row.get("late") else "refused: "
+        return Case(name, "NONMEM", difference=why + row["why"].strip()[:160])
     judged = [one for one in row.get("compared", []) if one["agrees"] is not None]
     if not judged:
-        return Case(name, "NONMEM", difference=row.get("why", "no objective of its data beside it"))
+        return Case(name, "NONMEM", difference="no objective of its data beside it")
     worst = max(judged, key=lambda one: abs(one["ours"] - one["nonmem"]))
     distance = abs(worst["ours"] - worst["nonmem"])
     within = all(one["agrees"] for one in judged)

@@ -3,19 +3,61 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 _ARENA_MAX = -8  # of ``mallopt`` in glibc
+_OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Cores that this process may use: those it is bound to, not all of the machine."""
+    """Cores that this process may use, not all of the machine.
+
+    Those it is bound to, and on Linux no more than the processor time of its container or job is
+    worth (``docker run --cpus``, Kubernetes, SLURM), a part of a core as one.
+    """
+    bound = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        bound = len(os.sched_getaffinity(0))
+    return min([bound, *(max(math.ceil(share), 1) for share in _quotas())])
+
+
+def _quotas() -> Iterator[float]:
+    """Cores that the time of each control group around this process is worth, where it is limited.
+
+    In a container groups are named as outside, or as inside: every folder on the way is looked at.
+    """
+    try:
+        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):  # another system
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        kinds, _, own = rest.partition(":")
+        home = _GROUPS
+        if kinds:  # of the first version, a tree for each kind
+            if "cpu" not in kinds.split(","):
+                continue
+            home = next((_GROUPS / n for n in (kinds, "cpu") if (_GROUPS / n).is_dir()), _GROUPS)
+        inside = home / own.lstrip("/")
+        for folder in (inside, *inside.parents):
+            if folder == home or home in folder.parents:
+                yield from _quota(folder)
+
+
+def _quota(folder: Path) -> Iterator[float]:
+    """Cores that the time of one control group is worth; nothing where it has no limit."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            told = " ".join((folder / name).read_text(encoding="utf-8") for name in names)
+            quota, period = map(float, told.split())  # "max" where all may be used
+        except (OSError, ValueError):
+            continue
+        if quota > 0.0 and period > 0.0 and math.isfinite(quota / period):
+            yield quota / period
 
 
 def threads() -> int:

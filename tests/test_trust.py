@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import trust
+from benchmarks import control_streams, trust
 from pkpd.data.events import EventTable
 from pkpd.kinetics.compartments import compartment_model
 from pkpd.solve.events.advance import solve_linear
@@ -87,7 +89,7 @@ def test_streams_are_judged_by_their_listing(monkeypatch, tmp_path):
     far = looked({"read": True, "compared": [one, one | {"ours": -5.0, "agrees": False}]})
     assert (far.verdict, far.ours) == (trust.MISSED, -5.0)
     assert looked({"read": True, "compared": [one | {"agrees": None}]}).verdict == trust.UNJUDGED
-    late = looked({"read": True, "why": "not done in 1 s"})
+    late = looked({"read": False, "late": True, "why": "not done in 1 s"})
     assert (late.verdict, late.difference) == (trust.UNJUDGED, "not done in 1 s")
     refused = looked({"read": False, "why": "line 3: loops"})
     assert refused.difference == "refused: line 3: loops"
@@ -116,3 +118,21 @@ def test_the_closed_form_is_what_the_engine_solves():
     k = 1.1 / 20.0
     wanted = 100.0 * 1.5 / (1.5 - k) * (np.exp(-k * 2.0) - np.exp(-1.5 * 2.0))
     assert table.to_rows(found)[1, 1] == pytest.approx(wanted, rel=1e-10)
+
+
+def test_a_stream_that_is_not_done_in_time_is_neither_read_nor_refused(monkeypatch, capsys):
+    def late(command, timeout, **_):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(control_streams.subprocess, "run", late)
+    path = Path("bundle") / "run1.mod"
+    row = control_streams.in_a_process(path, fit=False, seconds=3.0)
+    control_streams.tell(path, row)
+    assert capsys.readouterr().out == "bundle/run1.mod: not done in 3 s\n"
+    read = {"read": True, "verified": True}
+    assert control_streams.counted([row, read]) == (
+        "2 streams: 1 read, 1 with NONMEM's objective within 0.1, 1 not done in time"
+    )
+    assert control_streams.counted([read]).endswith("within 0.1")
+    case = trust.stream(path, 3.0)
+    assert (case.difference, case.verdict) == ("not done in 3 s", trust.UNJUDGED)

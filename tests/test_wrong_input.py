@@ -149,13 +149,13 @@ def test_an_infinite_code_is_a_text(tmp_path):
 def test_cores_are_those_the_process_may_use():
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not bind processes to cores")
-    before = os.sched_getaffinity(0)
+    before, at_first = os.sched_getaffinity(0), cores()
     try:
         os.sched_setaffinity(0, {min(before)})
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, before)
-    assert cores() == len(before)
+    assert cores() == at_first <= len(before)
 
 
 def test_a_sentence_leaves_out_the_middle_of_what_is_too_long_to_read():

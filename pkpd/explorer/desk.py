@@ -56,10 +56,12 @@ class Desk:
         self._newest: OrderedDict[str, int] = OrderedDict()
         self._under_way: dict[str, asyncio.Future[bytes]] = {}
         self._turn = asyncio.Lock()
-        self._asked: list[tuple[str, int]] = []
+        self._asked: list[tuple[str | None, int]] = []
         self._thread = _thread()
 
-    async def answer(self, key: str, page: str, number: int, work: Callable[[], bytes]) -> bytes:
+    async def answer(
+        self, key: str, page: str | None, number: int, work: Callable[[], bytes]
+    ) -> bytes:
         """Answer for a state, from the cache if it is there.
 
         Parameters
@@ -68,6 +70,7 @@ class Desk:
             Of the state.
         page, number
             Which page asks, and the number of its request; a higher one makes lower ones stale.
+            What no page asks for (``None``) is never stale.
         work
             Works the answer out, in a thread.
 
@@ -87,7 +90,8 @@ class Desk:
         if key in self._under_way:
             under_way = self._under_way[key]
             await asyncio.wait([under_way], timeout=self.patience_s)
-            return _result(under_way)
+            if not (_given_up(under_way) and self.wants(page, number)):
+                return _result(under_way)
         self._enter(page, number)
         try:
             async with self._turn:
@@ -104,9 +108,9 @@ class Desk:
             self._asked.remove((page, number))
         return _result(under_way)
 
-    def wants(self, page: str, number: int) -> bool:
+    def wants(self, page: str | None, number: int) -> bool:
         """Whether a page has asked for nothing newer."""
-        return self._newest.get(page, number) <= number
+        return page is None or self._newest.get(page, number) <= number
 
     def has(self, key: str) -> bool:
         """Whether the answer of a state is there."""
@@ -132,21 +136,21 @@ class Desk:
         Busy
             As `answer`.
         """
-        self._enter("", 0)
+        self._enter(None, 0)
         try:
             async with self._turn:
                 under_way = self._begin(work)
                 await self._patiently(under_way)
             return await asyncio.shield(under_way)
         finally:
-            self._asked.remove(("", 0))
+            self._asked.remove((None, 0))
 
     @property
     def waiting(self) -> int:
         """How many wait now or are being answered."""
         return len(self._asked)
 
-    def _enter(self, page: str, number: int) -> None:
+    def _enter(self, page: str | None, number: int) -> None:
         """Wait among the others, unless too many do; stale ones are dropped in their turn."""
         if sum(self.wants(*one) for one in self._asked) >= MOST_WAITING:
             raise Busy
@@ -193,11 +197,19 @@ class Desk:
         if not done.cancelled():
             done.exception()  # nobody else asks for it
 
-    def _note(self, page: str, number: int) -> None:
+    def _note(self, page: str | None, number: int) -> None:
+        if page is None:
+            return
         self._newest[page] = max(number, self._newest.get(page, number))
         self._newest.move_to_end(page)
         while len(self._newest) > MOST_PAGES:
             self._newest.popitem(last=False)
+
+
+def _given_up(under_way: asyncio.Future[bytes]) -> bool:
+    """Whether work ended since the page for which it was begun has moved on."""
+    ended = under_way.done() and not under_way.cancelled()
+    return ended and isinstance(under_way.exception(), Superseded)
 
 
 def _result(under_way: asyncio.Future[bytes]) -> bytes:

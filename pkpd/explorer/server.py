@@ -144,8 +144,8 @@ class Explorer:
         """Wait for an answer for as long as it takes, as where code is compiled first."""
         while True:
             try:
-                return await self._answer(document, "", 0, sketch)
-            except (TooLong, Superseded):
+                return await self._answer(document, None, 0, sketch)
+            except (TooLong, Busy, Superseded):
                 log.info("the first picture takes long")
                 await asyncio.sleep(1.0)
 
@@ -209,7 +209,8 @@ class Explorer:
     async def simulate(self, request: Request) -> Response:
         """Simulate a state; a page that asks for a sketch may have curves of some draws first."""
         document = await document_of(request)
-        page, number = str(document.pop("tab", ""))[:64], document.pop("turn", 0)
+        tab, number = document.pop("tab", None), document.pop("turn", 0)
+        page = None if tab is None else str(tab)[:64]
         sketch = document.pop("sketch", False) is True
         if not isinstance(number, int):
             raise Refused(400, "turn: it is not a whole number; allowed: 0 or more.")
@@ -226,7 +227,7 @@ class Explorer:
         except TooLong:
             return as_json(encoded({"errors": [{"text": self._too_long()}]}), GOES_ON)
 
-    async def _go_on(self, document: dict[str, Any], page: str, number: int) -> None:
+    async def _go_on(self, document: dict[str, Any], page: str | None, number: int) -> None:
         """Begin the whole while the page draws the sketch; what fails is told when it asks."""
         with suppress(Exception):
             await self._answer(document, page, number)
@@ -298,7 +299,7 @@ class Explorer:
         return as_json(await self.desk.run(work))
 
     async def _answer(
-        self, document: dict[str, Any], page: str, number: int, sketch: bool = False
+        self, document: dict[str, Any], page: str | None, number: int, sketch: bool = False
     ) -> bytes:
         """Answer for a state, in its turn; by a sketch, if asked to and the whole is not there."""
         key, desk = self._key(document), self.desk

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pkpd.cards.drug_actions import LEUKAEMIA
-from pkpd.cards.rule_cards import changed_rule, load_rule
+from pkpd.cards.rule_cards import changed_rule, load_rule, load_rules
 from pkpd.cards.trial_cards import (
     beside,
     drug_card_of,
@@ -228,7 +228,13 @@ def last_day_of(trial: Trial, cohort: Cohort, rule: DLTRule | None) -> int:
 
 
 def rule_of(trial: Trial, cohort: Cohort, name: str | None = None) -> DLTRule | None:
-    """Rule of a cohort, or another; none if it cannot be simulated."""
+    """Rule of a cohort, none if it cannot be simulated; or another by name, which must be able to.
+
+    Raises
+    ------
+    PkpdError
+        If the one named has no counts.
+    """
     card = name or cohort.rule or trial.rule
     if card is None:
         return None
@@ -236,8 +242,28 @@ def rule_of(trial: Trial, cohort: Cohort, name: str | None = None) -> DLTRule | 
     if not name:
         found = changed_rule(found, trial.rule_change)
     if not found.can_be_simulated:
+        if name:
+            raise _unfit(found, "it has no counts", lambda other: other.can_be_simulated)
         return None
     return replace(found, clock=cohort.clocks[0])
+
+
+def _recovery_rule(trial: Trial, cohort: Cohort, name: str | None) -> DLTRule | None:
+    """As `rule_of`, for what recovered means: one that is named must say so."""
+    found = rule_of(trial, cohort, name)
+    if name and found is not None and not _tells_recovery(found):
+        what = "it is of low counts, and does not say what recovered means"
+        raise _unfit(found, what, _tells_recovery)
+    return found
+
+
+def _tells_recovery(rule: DLTRule) -> bool:
+    return rule.kind.startswith("not_recovered")
+
+
+def _unfit(rule: DLTRule, what: str, good: Callable[[DLTRule], bool]) -> PkpdError:
+    names = (name for name, other in load_rules().items() if good(other))
+    return PkpdError(where=f"--rule {rule.name}", what=what, allowed=", ".join(names))
 
 
 def source_of_cohort(
@@ -317,7 +343,7 @@ def visits_lines(
         parse_days(days)[0],
         budget,
         always=parse_days(always)[0] if always else (),
-        rule=rule_of(trial, chosen, rule),
+        rule=_recovery_rule(trial, chosen, rule),
         until_day=last,
         clock=chosen.clocks[0],
         **how,

@@ -281,7 +281,10 @@ def _why_nothing(found: SearchResult) -> str:
     over = one.over(limits)
     nearest = int(np.argmin(over))
     if np.isinf(over[nearest]):
+        unknown = next(x for x in limits if np.isnan(one.beyond(one.members[nearest], x)[0]))
         remedy = "the rule can judge nobody: take another day or rule"
+        if unknown.of != "dlt":
+            remedy = f"{unknown.of} is known of too few patients: limit something else"
         return sentence(where=where, what=what, remedy=remedy)
     away = [one.beyond(one.members[nearest], limit)[0] for limit in limits]
     shares = ", ".join(f"{share:.2f}" for share in away)

@@ -128,7 +128,8 @@ def _schedules(found: SearchResult) -> list[str]:
     names = _columns(found)
     nearest = [one.members[i] for i in np.argsort(one.over(limits), kind="stable")]
     members = list(found.short_list) or nearest[: found.menu.keep]
-    rows = [("   schedule", *(head(one.measures[n]) for n in names), "beyond limit")]
+    last = ("beyond limit",) if limits else ()
+    rows = [("   schedule", *(head(one.measures[n]) for n in names), *last)]
     for number, member in enumerate(members, start=1):
         figures = one.figures[member]
         texts = (
@@ -136,24 +137,24 @@ def _schedules(found: SearchResult) -> list[str]:
             with_error(one.measures[n], figures[n])
             for n in names
         )  # fmt: skip
-        beyond = " ".join(_probability(*one.beyond(member, limit)) for limit in limits)
+        beyond = (" ".join(_probability(*one.beyond(member, limit)) for limit in limits),)
         place = f"{number}." if found.short_list else "-"
-        rows.append((f"{place:2} {member}", *texts, beyond))
+        rows.append((f"{place:2} {member}", *texts, *(beyond if limits else ())))
     lines = aligned(rows)
     front = one.pareto(found.objectives[found.view], limits)
     others = [m for m, good in zip(one.members, front, strict=True) if good and m not in members]
-    key = "+/-: Monte Carlo standard error, of so many patients and draws; "
+    key = "+/-: Monte Carlo standard error, of so many patients and draws"
     if any(_has_interval(one.figures[m][names[0]]) for m in members):
-        key += "in brackets the 90 % interval over draws; "
-    key += "beyond limit: probability that it is not kept"
+        key += "; in brackets the 90 % interval over draws"
+    if limits:
+        key += "; beyond limit: probability that it is not kept"
     if "remission" in names:
         key += "; remission: with or without full counts"
     lines.append(f"{key}; the first is the compromise." if found.short_list else f"{key}.")
     lines += _refused(found) if found.short_list else []
     if others:
-        more = "1 more allowed schedule is" if len(others) == 1 else (
-            f"{len(others)} more allowed schedules are"
-        )  # fmt: skip
+        kind = "allowed schedule" if limits else "schedule"
+        more = f"1 more {kind} is" if len(others) == 1 else f"{len(others)} more {kind}s are"
         lines.append(
             f"{more} surpassed by none (as good in everything, better in something): "
             "schedules.csv has all."

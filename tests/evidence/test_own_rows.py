@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pkpd.cli import app
+from pkpd.cluster import Workers
 from pkpd.errors import DataError, PkpdError
 from pkpd.evidence import (
     EvidenceLikelihood,
@@ -146,6 +148,37 @@ def test_the_command_learns_tells_and_writes(tmp_path, few):
     bad = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "file" / "mine.nc")])
     assert bad.exit_code == 2
     assert "cannot be written" in bad.output
+
+
+def test_workers_of_a_cluster_learn_the_same(tmp_path, few, monkeypatch):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    asked, steps = [], []
+
+    class Packed(Workers):
+        def __init__(self):
+            pass
+
+        def in_turn(self, function, items):
+            there = cloudpickle.dumps(function)  # as it travels
+            yield from (cloudpickle.loads(there)(item) for item in items)
+
+    @contextmanager
+    def of_address(address, processes):
+        asked.append((address, processes))
+        yield Packed() if address else None
+
+    monkeypatch.setattr(own_rows, "workers", of_address)
+    path = table(tmp_path, of_share(9, 20))
+    alone = learn_rows(path, few, **SIZES)
+    spread = learn_rows(
+        path, few, **SIZES, cluster="tcp://host:8786", on_progress=lambda *step: steps.append(step)
+    )
+    assert asked == [(None, 2), ("tcp://host:8786", 2)]
+    assert spread.lines() == alone.lines()
+    np.testing.assert_array_equal(spread.posterior.weights, alone.posterior.weights)
+    number = few.weights.size
+    assert steps[-1] == (number, number)
+    assert steps == sorted(steps)
 
 
 def test_a_plan_has_a_power_before_each_round_but_the_first():

@@ -666,6 +666,77 @@ def test_a_page_says_that_an_answer_is_under_way_and_gives_no_older_link(page):
 
 
 @pytest.mark.slow
+def test_what_is_said_of_the_pictures_is_true_of_them(page):
+    """While curves of some draws are there, and while an older answer comes."""
+    said = page.locator("#state")
+    held = []
+    page.route("**/api/simulate", lambda route: held.append(route))
+    slide(page, DOSE, "37")
+    page.wait_for_function("() => document.getElementById('state').textContent.includes('before')")
+    held.pop().continue_()  # the sketch comes, and the whole is held
+    page.wait_for_function("() => !document.getElementById('sketched').hidden")
+    assert said.text_content() == "Curves of 5 of 21 draws; figures and words follow."
+    while not held:
+        page.wait_for_timeout(10)
+    held.pop().continue_()
+    settled(page)
+    assert "21 draws" in said.text_content()
+    # an answer that comes when the slider has moved on
+    slide(page, DOSE, "38")
+    slide(page, DOSE, "39")
+    page.wait_for_function("() => document.getElementById('state').textContent.includes('before')")
+    answer = {"errors": [{"text": "dose: it is odd.", "path": []}]}
+    held.pop().fulfill(status=200, json=answer)
+    page.wait_for_function("() => !document.getElementById('problems').hidden")
+    assert said.text_content().endswith("under way; the pictures are those before.")
+    while not held:
+        page.wait_for_timeout(10)
+    held.pop().fulfill(status=200, json=answer)
+    page.wait_for_selector("#pictures[aria-busy=false]", state="attached")
+    told = "The pictures are those before the last change, which cannot be simulated: see what is "
+    assert said.text_content() == f"{told}told."
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_simulated_has_no_pictures_before(browser, address):
+    page = browser.new_page()
+    page.set_default_timeout(SHOWN_MS)
+    error = {"errors": [{"text": "dose: it is odd.", "path": []}], "toml": ""}
+    page.route("**/api/simulate", lambda route: route.fulfill(status=200, json=error))
+    page.goto(address)
+    page.wait_for_function("() => !document.getElementById('problems').hidden")
+    said = "These schedules cannot be simulated: see what is told."
+    assert page.locator("#state").text_content() == said
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_busy_server_is_asked_again(browser, address):
+    page = browser.new_page()
+    page.set_default_timeout(SHOWN_MS)
+    page.goto(address)
+    settled(page)
+    asked = []
+
+    def busy_once(route):
+        asked.append(route)
+        if len(asked) > 1:
+            route.continue_()
+        else:
+            route.fulfill(status=503, json={"errors": [{"text": "server: too many wait."}]})
+
+    page.route("**/api/simulate", busy_once)
+    slide(page, DOSE, "41")
+    page.wait_for_function("() => !document.getElementById('problems').hidden")
+    assert page.locator("#problems").text_content() == "server: too many wait."
+    assert "cannot be simulated" not in page.locator("#state").text_content()
+    settled(page)
+    assert page.locator("#problems").is_hidden()
+    assert in_address(page)["cohort"][0]["change"]["clofarabine"]["amount"] == "41 mg/m^2"
+    page.close()
+
+
+@pytest.mark.slow
 def test_two_tabs_keep_their_own_state(page, browser, address):
     other = page.context.new_page()
     other.goto(address)

@@ -535,6 +535,58 @@ def test_too_many_who_wait_are_told_so(explorer, monkeypatch):
     explorer.desk.finished()
 
 
+def test_what_no_page_asks_for_is_never_stale(explorer, document, monkeypatch):
+    """The first picture was begun again every second where a script gave a turn and no tab."""
+    import anyio
+
+    monkeypatch.setattr(explorer, "_content", lambda *_, wanted, **__: b"%d" % wanted())
+    with TestClient(explorer.app(), base_url=HERE) as client:
+        for turn in (5, 2):
+            assert client.post("/api/simulate", json={**document, "turn": turn}).json() == 1
+            document["draws"] += 1
+        for tab in ("", "b"):
+            for turn, status in ((5, 200), (2, STALE)):
+                asked = {**document, "tab": tab, "turn": turn}
+                document["draws"] += 1
+                assert client.post("/api/simulate", json=asked).status_code == status
+    assert anyio.run(explorer._patiently, {**document, "draws": 77}) == b"1"
+    explorer.desk.finished()
+
+
+def test_what_another_page_gave_up_is_worked_out_for_who_waits_for_it_still():
+    import anyio
+
+    desk, moved_on, found = Desk(patience_s=600.0), threading.Event(), []
+
+    def of(page):
+        def work():
+            if page == "a":
+                assert moved_on.wait(600)
+                raise Superseded
+            return b"whole"
+
+        return work
+
+    async def ask(page):
+        try:
+            found.append((page, await desk.answer("state", page, 1, of(page))))
+        except Superseded:
+            found.append((page, None))
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            for page in ("a", "b", None):
+                group.start_soon(ask, page)
+            await anyio.sleep(0.05)
+            desk._note("a", 2)
+            moved_on.set()
+
+    anyio.run(main)
+    assert sorted(found, key=str) == [("a", None), ("b", b"whole"), (None, b"whole")]
+    assert desk.waiting == 0
+    desk.finished()
+
+
 def test_stale_requests_of_a_page_do_not_make_the_explorer_busy():
     import anyio
 

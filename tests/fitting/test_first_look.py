@@ -74,6 +74,15 @@ def test_sampling_dosing_and_covariates_are_summed_up(data):
     assert line.longest_after_dose_h == 12.0
     without = look_at_data(pkpd.read_nonmem(pd.DataFrame({"ID": 1, "TIME": [5.0, 9.0], "DV": 1.0})))
     assert np.isnan(without.sampling.loc["DV", "longest_after_dose_h"])
+    # two counts before the dose, one of them at its hour, and one after it
+    early = pd.DataFrame(
+        {"ID": 1, "TIME": [-168.0, 0.0, 0.0, 6.0], "AMT": [0, 0, 100, 0], "DV": [4.0, 5.0, 0, 3.0],
+         "EVID": [0, 0, 1, 0]}
+    )  # fmt: skip
+    one = look_at_data(pkpd.read_nonmem(early)).sampling.loc["DV"]
+    assert (one.median_after_dose_h, one.longest_after_dose_h) == (6.0, 6.0)
+    (nobody,) = look_at_data(pkpd.read_nonmem(early[:3])).sampling.itertuples()
+    assert np.isnan([nobody.median_after_dose_h, nobody.longest_after_dose_h]).all()
     (dose,) = found.dosing.itertuples()
     assert (dose.doses, dose.subjects, dose.minimum, dose.maximum) == (5, 3, 50.0, 10000.0)
     assert dose.interval_h == 12.0

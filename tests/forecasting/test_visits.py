@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,16 +11,32 @@ from known_answer import ERROR, NORMAL, SPREAD, FlatLanes
 from typer.testing import CliRunner
 
 import pkpd
+from pkpd.cards.trial_cards import load_trial
 from pkpd.cli import app
 from pkpd.distributions import stream
 from pkpd.ensemble.lanes import lanes_of
 from pkpd.errors import PkpdError
 from pkpd.forecasting import choose_visits, measurement_of
 from pkpd.forecasting.bank import Asked, asked_of, simulated
+from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.many import counted_on, densities
 from pkpd.forecasting.visits import Judge, _judge, grown, spread
 
 CLOFARABINE = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
+SCHEDULE = """
+title = "t"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+horizon_days = 45
+[dose.clofarabine]
+amount = "5 mg/m^2"
+days = "1-5"
+route = "iv"
+duration = "1 h"
+[course.c]
+doses = ["clofarabine"]
+cycle_days = 28
+"""
 SMALL = {"until_day": 40, "patients": 80, "bank": 600, "recovery": "neutrophils", "threads": 2}
 
 
@@ -268,11 +285,7 @@ def test_bad_input_gets_one_sentence(source, changes, told):
 
 
 def test_the_command_prints_days_and_a_table(tmp_path):
-    (tmp_path / "s.toml").write_text(
-        'title = "t"\npopulation = "rr_aml"\nrule = "leukemia_d42_generic"\nhorizon_days = 45\n'
-        '[dose.clofarabine]\namount = "5 mg/m^2"\ndays = "1-5"\nroute = "iv"\nduration = "1 h"\n'
-        '[course.c]\ndoses = ["clofarabine"]\ncycle_days = 28\n'
-    )
+    (tmp_path / "s.toml").write_text(SCHEDULE)
     small = ["--marrow", "friberg", "--bank", "300", "--draws", "5", "--patients", "40"]
     words = ["visits", str(tmp_path / "s.toml"), "--budget", "2", "--days", "8-20 every 4"]
     done = CliRunner().invoke(app, [*words, *small, "--recovery", "neutrophils"])
@@ -294,3 +307,31 @@ def test_the_command_prints_days_and_a_table(tmp_path):
     assert "recovery (neutrophils >= 1)" in done.output, done.output
     done = CliRunner().invoke(app, [*words, *small, *asked, "--rule", "leukemia_d42_generic"])
     assert "recovery (neutrophils >= 0.5)" in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "rule", "told"),
+    [
+        ("visits", "karp_2007", "it has no counts; allowed: "),
+        ("visits", "neutropenia_7_days", "it is of low counts, and does not say what recovered"),
+        ("forecast", "karp_2007", "it has no counts; allowed: "),
+    ],
+)
+def test_a_rule_that_is_named_has_the_counts_that_are_asked_of_it(tmp_path, line, rule, told):
+    file, seen = tmp_path / "s.toml", tmp_path / "seen.csv"
+    file.write_text(SCHEDULE)
+    seen.write_text("day,neutrophils\n8,1.0\n")
+    words = {
+        "visits": [str(file), "--budget", "1", "--days", "8-20 every 4"],
+        "forecast": [str(seen), str(file)],
+    }[line]
+    small = ["--marrow", "friberg", "--draws", "5"]
+    done = CliRunner().invoke(app, [line, *words, *small, "--rule", rule])
+    assert done.exit_code == 2, done.output
+    said = " ".join(done.output.split())
+    assert f"--rule {rule}: {told}" in said
+    assert "leukemia_d42_generic" in said
+    # the file's own may be without counts: recovery is then to what is usual
+    trial = load_trial(file)
+    (cohort,) = trial.cohorts
+    assert rule_of(trial, replace(cohort, rule="karp_2007")) is None

@@ -314,6 +314,27 @@ def test_the_remedy_of_a_limit_that_nothing_keeps_leads_towards_it(limit, remedy
     assert remedy in _why_nothing(nothing)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("limit", "remedy"),
+    [
+        (Limit("dlt", at_most=0.1), "the rule can judge nobody: take another day or rule"),
+        (Limit("late_start", at_most=0.1), "late_start is known of too few patients: limit some"),
+    ],
+)
+def test_a_limit_of_what_is_known_of_nobody_is_named(limit, remedy):
+    told = {Limit("days_low", at_most=9.0): (0.0, 0.1), limit: (np.nan, np.nan)}
+    answer = SimpleNamespace(
+        members=("low",), over=lambda _: np.array([np.inf]), beyond=lambda _, one: told[one]
+    )
+    nothing = SimpleNamespace(
+        view=WITHOUT,
+        answers={WITHOUT: answer},
+        members=("low",),
+        menu=SimpleNamespace(name="menu", limits=tuple(told)),
+    )
+    assert remedy in _why_nothing(nothing)  # type: ignore[arg-type]
+
+
 def test_the_nearest_is_the_same_in_sentence_and_table(found):
     """With limits of several probabilities, and a schedule of which nothing is known."""
     (answer,) = found.answers.values()
@@ -343,6 +364,12 @@ def test_a_search_without_limits_is_told_and_drawn(found):
     free = replace(found, menu=replace(found.menu, limits=()))
     assert free.summary().startswith("4 schedules, without a limit, in the marrow without leuk")
     assert "worth comparing: " in free.sentence()
+    assert "beyond limit" in found.summary()
+    told = free.summary()
+    assert "beyond" not in told
+    assert "allowed" not in told
+    assert "; remission: " not in told
+    assert "so many patients and draws; the first is the compromise." in told
     assert "limit" not in free.plot()._supxlabel.get_text()
 
 

@@ -6,11 +6,11 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pkpd.designs.options import Threads
+from pkpd.designs.options import Simulators, Threads
 
 
 def learn_options(
@@ -26,6 +26,7 @@ def learn_options(
     ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated patients.")] = 1,
     jobs: Threads = None,
+    cluster: Simulators = None,
 ) -> Iterator[str]:
     """Learn from outcomes of your own trial, and tell what moved; compare takes the result."""
     from pkpd.errors import PkpdError, writing
@@ -49,7 +50,8 @@ def learn_options(
             typer.echo(f"{done} of {every} draws", err=True)
 
     before = None if posterior is None else load_posterior(posterior)
-    found = learn_rows(rows, before, patients=patients, seed=seed, jobs=jobs, on_progress=tell)
+    how: dict[str, Any] = {"patients": patients, "seed": seed, "jobs": jobs, "cluster": cluster}
+    found = learn_rows(rows, before, on_progress=tell, **how)
     yield from found.lines()
     found.posterior.save(out)
     yield ""

@@ -10,14 +10,16 @@ rows (Pareto k-hat above its limit) nothing is given.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.cluster import Workers, workers
 from pkpd.errors import DataError, PkpdError
 from pkpd.evidence.criticism.psis import LIMIT
 from pkpd.evidence.likelihood.summaries import Days, Share, summarise, weighted_quantiles
@@ -34,6 +36,7 @@ from pkpd.evidence.table.table import EvidenceTable, load_evidence
 from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, thetas_of
 from pkpd.machine import cores
 
+T = TypeVar("T")
 PATIENTS = 256
 """Simulated patients of an arm under each draw."""
 MORE = 16
@@ -148,6 +151,7 @@ def learn_rows(
     patients: int = PATIENTS,
     seed: int = 1,
     jobs: int | None = None,
+    cluster: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LearnedRows:
     """Let a posterior learn from a table of one's own; minutes.
@@ -169,6 +173,9 @@ def learn_rows(
         Of the simulated patients.
     jobs
         Threads; all cores by default.
+    cluster
+        Address of a Dask scheduler whose workers simulate (``"tcp://host:8786"``), or ``"local"``
+        for as many processes of this machine as ``jobs`` says. What is learned is the same.
     on_progress
         Called with the number of draws that are done, and of all.
 
@@ -198,7 +205,8 @@ def learn_rows(
         raise DataError(where=str(path), what=f"no row can be learned from ({why})")
     likelihood = EvidenceLikelihood(table)
     rows = [use.row for use in uses if use.kind]
-    said, shown = _said(known, likelihood, rows, patients, seed, jobs, on_progress)
+    with workers(cluster, jobs or cores()) as spread:
+        said, shown = _said(known, likelihood, rows, patients, seed, spread or jobs, on_progress)
     lost = int(np.isneginf(said.by_study).any(axis=1).sum())
     if lost == len(shown):
         raise PkpdError(
@@ -242,7 +250,7 @@ def _said(
     rows: Sequence[EvidenceRow],
     patients: int,
     seed: int,
-    jobs: int | None,
+    by: Workers | int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[Said, Floats]:
     """Simulate every draw: what studies say, and what each row's arm shows, ``[N, rows]``."""
@@ -251,10 +259,8 @@ def _said(
     many = MarrowMaker(likelihood.arms, MORE * patients, posterior.variant)
     shares, days = _asked(rows)
     every = [thetas[first : first + BLOCK] for first in range(0, len(thetas), BLOCK)]
-    done = 0
 
     def block(number: int) -> list[tuple[Floats, Floats, Floats]]:
-        nonlocal done
         run, found = make(seed + number), []  # every block has patients of its own
         of_many = None
         for theta in every[number]:
@@ -270,16 +276,27 @@ def _said(
             values[list(shares)] = told.share
             values[list(days)] = np.exp(told.days[:, 0])
             found.append((one.by_study, one.by_term, values))
-        done += len(found)
-        if on_progress is not None:
-            on_progress(done, len(thetas))
         return found
 
-    with ThreadPoolExecutor(jobs or cores()) as pool:
-        found = [one for part in pool.map(block, range(len(every))) for one in part]
+    found: list[tuple[Floats, Floats, Floats]] = []
+    for part in _each(block, range(len(every)), by):
+        found += part
+        if on_progress is not None:
+            on_progress(len(found), len(thetas))
     terms = tuple(term.name for term in likelihood.terms)
     by_study, by_term, values = (np.array(column) for column in zip(*found, strict=True))
     return Said(likelihood.studies, terms, by_study, by_term), values
+
+
+def _each(
+    block: Callable[[int], T], numbers: Sequence[int], by: Workers | int | None
+) -> Iterator[T]:
+    """Blocks in their order, by workers of a cluster or so many threads."""
+    if isinstance(by, Workers):
+        yield from by.in_turn(block, numbers)
+        return
+    with ThreadPoolExecutor(by or cores()) as pool:
+        yield from pool.map(block, numbers)
 
 
 def _asked(rows: Sequence[EvidenceRow]) -> tuple[dict[int, Share], dict[int, Days]]:

@@ -20,8 +20,10 @@ let underWay = false;
 let waiting = false;
 let whole = null; // given up where the controls move on, as the server does then
 let content = null;
+let drawn = false; // whether there are pictures
 let address = "";
 const SLOW_MS = 700;
+const UNDER_WAY = "The answer to what you set is under way; the pictures are those before.";
 let slow = 0;
 let notice = []; // what was wrong with an address or a file, until something is changed
 
@@ -51,7 +53,7 @@ function changed() {
   byId("pictures").setAttribute("aria-busy", "true");
   clearTimeout(slow);
   slow = setTimeout(() => {
-    if (shown < turn && shown) byId("state").textContent = "The answer to what you set is under way; the pictures are those before.";
+    if (shown < turn && drawn) byId("state").textContent = UNDER_WAY;
   }, SLOW_MS);
   if (underWay) {
     waiting = true;
@@ -74,7 +76,7 @@ async function simulate() {
       running(true);
       if (response.status === 409) continue;
       const answer = await response.json();
-      if (response.status === 202) { // it takes long, and goes on
+      if (response.status === 202 || response.status === 503) { // it takes long, and goes on, or others wait
         say(answer.errors.map((error) => error.text));
         await pause(AGAIN_MS);
         waiting = true;
@@ -169,9 +171,10 @@ function sketch(answer, number) {
   clearTimeout(slow);
   byId("pictures").classList.remove("old");
   byId("pictures").classList.add("sketch");
+  drawn = true;
   drawCurves(answer);
   told(answer.sketch);
-  if (!shown) byId("state").textContent = answer.sketch;
+  if (!content || byId("state").textContent === UNDER_WAY) byId("state").textContent = answer.sketch;
   document.documentElement.dataset.sketched = String(number);
 }
 
@@ -184,27 +187,36 @@ function show(answer, number) {
   if (address) addressed();
   if (answer.errors) {
     content = null;
-    say([...notice, ...tell(answer.errors)]);
+    const rest = tell(answer.errors);
+    say([...notice, ...rest]);
     byId("pictures").classList.add("old");
-    byId("state").textContent = "The pictures are those before the last change, which cannot be simulated: see what is marked.";
+    const what = drawn ? "The pictures are those before the last change, which cannot be simulated" : "These schedules cannot be simulated";
+    summed(`${what}: see what is ${rest.length < answer.errors.length ? "marked" : "told"}.`, number);
     return;
   }
   say([...notice, ...tell([])]);
   byId("pictures").classList.remove("old");
   content = answer;
+  drawn = true;
   draw(answer);
   words(answer);
+  summed(`${answer.size}.`, number);
   document.documentElement.dataset.shown = String(number);
   refresh();
   refreshPatient();
   refreshExposure();
 }
 
+/** Say what the pictures are; that a newer answer is under way stays, where it is said. */
+function summed(text, number) {
+  const home = byId("state");
+  if (number === turn || home.textContent !== UNDER_WAY) home.textContent = text;
+}
+
 function words(answer) {
   byId("title").textContent = answer.title;
   document.title = `${answer.title} - pkpd explorer`;
   byId("answer").textContent = answer.answer;
-  byId("state").textContent = `${answer.size}.`;
   byId("size").textContent = `${answer.size}. With few draws intervals are rough: take more in the controls.`;
   byId("simulated").textContent = `Simulated: ${answer.simulated}.`;
   byId("command").textContent = answer.command;

@@ -12,7 +12,7 @@ from pkpd.arguments import NAMES, NONE, NUMBER, a, check_arguments
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
 from pkpd.errors import PkpdError
-from pkpd.fitting.checks.replicates import dose_times, time_after_dose
+from pkpd.fitting.checks.replicates import dose_times
 from pkpd.fitting.first_look.doubtful import concentrations, doubtful_rows
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class DataOverview:
         One row for each line: ``observations``, ``below`` and ``above`` a limit, ``subjects``, the
         ``fewest``, ``median`` and ``most`` per subject, ``first_h`` and ``last_h`` in time, and the
         ``median_after_dose_h`` and ``longest_after_dose_h`` since the last dose, of observations
-        with a dose in their period: NaN where there is none.
+        that follow a dose of their period: NaN where there is none.
     dosing : DataFrame
         One row for each compartment: ``doses`` (additional ones included), ``infusions``,
         ``subjects``, the ``fewest``, ``median`` and ``most`` doses of a subject, ``minimum``,
@@ -196,18 +196,28 @@ def _correlations(data: Dataset) -> pd.DataFrame:
     return pd.DataFrame(first).corr(method="spearman") if first else pd.DataFrame()
 
 
+def _since_dose(data: Dataset) -> np.ndarray:
+    """Hours of every observation since the last dose of its period, NaN before the first."""
+    seen, period = data.observations, data.events.period
+    out = np.full(len(seen), np.nan)
+    for b, (when, record) in enumerate(dose_times(data)):
+        for m in np.flatnonzero(seen.subject == b):
+            at = int(seen.record[m])
+            past = (period[b, record] == period[b, at]) & (when <= seen.time[m]) & (record < at)
+            if past.any():
+                out[m] = seen.time[m] - when[past].max()
+    return out
+
+
 def _sampling(data: Dataset) -> pd.DataFrame:
-    seen, period, after = data.observations, data.events.period, time_after_dose(data)
-    dosed = [set(period[b, record].tolist()) for b, (_, record) in enumerate(dose_times(data))]
-    at = period[seen.subject, seen.record].tolist()
-    known = np.array([p in dosed[b] for b, p in zip(seen.subject, at, strict=True)], dtype=bool)
+    seen, after = data.observations, _since_dose(data)
     rows = []
     for k, name in enumerate(data.lines):
         mine = seen.line == k
         if not np.any(mine):
             continue
         per = np.unique(seen.subject[mine], return_counts=True)[1]
-        since = after[mine & known]
+        since = after[mine & ~np.isnan(after)]
         rows.append(
             {
                 "line": name,
