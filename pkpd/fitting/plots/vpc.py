@@ -169,7 +169,7 @@ def plot_below_limit(check: VPC, panel: VPCPanel, ax: Axes | None = None) -> Axe
 
 
 def _all_times(check: VPC) -> np.ndarray:
-    """Times of all panels, which share the unit of their axis."""
+    """Join the times of all panels, which share the unit of their axis."""
     return np.concatenate([panel.x for panel in check.panels])
 
 
