@@ -38,7 +38,7 @@ _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
 _NUMBERS = ("MDV", "CENS", "LIMIT", "LLOQ", "OCC")
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
 _MOST_LEVELS = 20  # of a covariate given in words
-_DIGITS = re.compile(r"[+-]?[\d.,_]*\d[\d.,_]*")  # a number, or one that is misspelt
+_DIGITS = re.compile(r"[+-]?([\d.,]*\d[\d.,]*|\d+(_\d{3})+)")  # a number, or one that is misspelt
 _KNOWN = (
     "ID",
     "TIME",

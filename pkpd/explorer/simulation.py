@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades
-from pkpd.cards.trial_cards import FIRST_DOSE
+from pkpd.cards.trial_cards import FIRST_DOSE, clock_day_1
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import (
     BOUNDS,
@@ -139,7 +139,9 @@ def explore(
         "patients": state.patients,
         "draws": state.draws,
         **item.attrs,
-        **table.rule_attributes(rule, running, of_cohort),
+        **table.rule_attributes(
+            rule, running, of_cohort, [clock_day_1(c.regimen, FIRST_DOSE) for c in trial.cohorts]
+        ),
     }
     rows: list[EndpointRow] = []
     dlt: dict[str, Floats] = {}
@@ -212,8 +214,8 @@ def _simulated(state: State, item: Ready) -> bool:
 
 def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, dict[str, Floats]]:
     """Whether patients have recovered and have died by the rule's day, by schedule."""
-    day = protocol_day(rule)
-    by = "the last day" if day is None else f"day {day}"
+    first, *others = {protocol_day(rule, cohort) for cohort in trial.cohorts}
+    by = "the last day" if first is None else "the rule's day" if others else f"day {first}"
     found: dict[str, dict[str, Floats]] = {}
     for words, name in (("not recovered", "recovered"), ("died", "died")):
         codes = [i for i, state in enumerate(looked[0].states) if state.startswith(name)]
@@ -226,9 +228,11 @@ def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, d
     return found
 
 
-def protocol_day(rule: DLTRule) -> int | None:
-    """Give the rule's day, where it counts from the first dose."""
-    return rule.by_day if rule.clock == FIRST_DOSE else None
+def protocol_day(rule: DLTRule, cohort: Cohort) -> int | None:
+    """Give the rule's day in a cohort's protocol days, where it counts from the first dose."""
+    if rule.clock != FIRST_DOSE:
+        return None
+    return clock_day_1(cohort.regimen, FIRST_DOSE) - 1 + rule.by_day
 
 
 def ready(state: State) -> Ready:
@@ -377,7 +381,9 @@ def _look(
         late=not_on_time(lanes.values),
         running=lanes.running,
         assumed=assumed,
-        now=by_draw(found.split[:, min(protocol_day(rule) or course.days, course.days - 1)]),
+        now=by_draw(
+            found.split[:, min(protocol_day(rule, cohort) or course.days, course.days - 1)]
+        ),
     )
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from pkpd.comparison.results import EndpointRow, PairRow, row_kind
 from pkpd.endpoints.starts import STARTS
 from pkpd.explorer.script import command_line, script
-from pkpd.explorer.simulation import Explored, protocol_day
+from pkpd.explorer.simulation import Explored
 from pkpd.explorer.toml import write_toml
 from pkpd.report import wording
 from pkpd.report.comparison.answer import answer_sentence
+from pkpd.report.comparison.beside_tables import rule_protocol_day
 from pkpd.report.comparison.split_words import COLOURS, of_100, split_sentence, split_states
 from pkpd.report.comparison.tables import csv_text
 from pkpd.schedule import describe
@@ -93,7 +94,7 @@ def _rule(found: Explored) -> dict[str, Any]:
     return {
         "name": rule.name,
         "text": wording.rule_text(found.result),
-        "by_day": protocol_day(rule),
+        "by_day": rule_protocol_day(found.result),
         "at": {c.line: c.at_least for c in rule.criteria},
         "risk": wording.risk_name(found.result),
         "clock": str(attrs.get("rule_clock", "first_dose")),
@@ -377,5 +378,5 @@ def _row(found: Explored, cohort: Cohort, endpoint: str, line: str = "") -> Endp
 def _look_day(found: Explored) -> int:
     """Morning on which shares are told: after the rule's day, or the last one."""
     last = int(found.result.curves["day"].values[-1])
-    by_day = protocol_day(found.rule)
+    by_day = rule_protocol_day(found.result)
     return by_day + 1 if by_day is not None and by_day < last else last

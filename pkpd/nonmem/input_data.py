@@ -379,11 +379,11 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     notes = []
     if ignored["mark"]:
         some = f" ({hashed} of them begin with #)" if hashed else ""
-        notes.append(f"{ignored['mark']} lines left out by IGNORE={data.ignore}{some}")
+        lines = f"{ignored['mark']} line{'s' * (ignored['mark'] != 1)}"
+        notes.append(f"{lines} left out by IGNORE={data.ignore}{some}")
     if ignored["list"]:
-        notes.append(
-            f"{ignored['list']} rows left out by {'ACCEPT' if data.accept else 'IGNORE'} lists"
-        )
+        rows_out = f"{ignored['list']} row{'s' * (ignored['list'] != 1)}"
+        notes.append(f"{rows_out} left out by {'ACCEPT' if data.accept else 'IGNORE'} lists")
     if clock or any(name in _DATES for name in out):
         notes.append("hours count from each individual's first record, as TIME is a clock time")
         out["(clock)"] = np.ones(len(rows))

@@ -97,7 +97,7 @@ class ControlStream:
         """Say in a few lines what was read."""
         events, seen = self.data.events, self.data.observations
         c = self.structure.program.compartments
-        kind = f"ADVAN{c.advan}, {c.size} compartments" if c.size else "$PRED"
+        kind = f"ADVAN{c.advan}, {c.size} compartment{'s' * (c.size != 1)}" if c.size else "$PRED"
         thetas = [p for p in self.model.parameters if p.name.startswith("THETA")]
         text = [
             f"{self.path.name}: {self.title or 'without title'}",

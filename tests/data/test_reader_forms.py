@@ -283,6 +283,17 @@ def test_words_as_covariates(write):
         read_nonmem(write(text.replace("female", "2")), covariates=["sex"])
 
 
+def test_a_genotype_is_a_word_and_a_number_with_a_mark_for_thousands_is_none(write):
+    text = "id,time,amt,dv,allele\n1,0,5,.,1_2\n1,1,.,2,\n2,0,.,90,1_1\n"
+    assert read_nonmem(write(text), covariates=["allele"]).covariates["allele"].tolist() == [
+        [1, 1], [0, 0],
+    ]  # fmt: skip
+    for number in ("1_500", "1,5"):
+        quoted = text.replace("1_2", f'"{number}"').replace("1_1", '"1_000"')
+        with pytest.raises(DataError, match=f"column allele: '{number}' is not a number"):
+            read_nonmem(write(quoted), covariates=["allele"])
+
+
 def test_values_under_a_limit_without_a_flag(write):
     text = "ID,TIME,DV,LLOQ\n1,0,5,1\n1,1,0.5,1\n"
     data = read_nonmem(write(text))

@@ -327,6 +327,22 @@ def test_shares_are_by_the_last_day_where_the_rule_counts_from_a_later_course(
     assert row.difference == pytest.approx(gone)
 
 
+def test_the_day_of_the_rule_is_told_in_the_protocols_days(document, folder, data):
+    """A rule of day 42 after a first dose on day 3 looks on day 44."""
+    for dose in data["dose"].values():
+        dose["days"] = "3-7"
+    found = explore(read_state(document, folder))
+    assert found.rule.by_day == 42
+    assert page_content(found)["rule"]["by_day"] == 44
+    assert "died by day 44" in {row.rule for row in found.differences}
+    # of which the second begins two days later
+    data["dose"]["clofarabine"]["days"] = "1-5"
+    data["cohort"][1]["change"]["clofarabine"]["days"] = "3-7"
+    found = explore(read_state(document, folder))
+    assert page_content(found)["rule"]["by_day"] is None
+    assert "died by the rule's day" in {row.rule for row in found.differences}
+
+
 def test_the_python_of_a_state_gives_its_figures(found, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(script(found.state), "explored.py", "exec"), {})

@@ -72,6 +72,14 @@ def test_counts_panel_shows_the_median_bands_and_thresholds():
     assert "14d-10" in ax.get_title(loc="left")
 
 
+def test_days_are_those_of_the_protocol_where_no_dose_is_given_on_day_1():
+    assert figures.dosing_strip(RESULT, "10d-5").get_xlabel() == figures.DAY_LABEL
+    given = RESULT.curves["dose_given"]
+    later = RESULT.curves.assign(dose_given=given.where(given["day"] > 2, 0.0))
+    ax = figures.dosing_strip(replace(RESULT, curves=later), "10d-5")
+    assert ax.get_xlabel() == "protocol day"
+
+
 def test_missing_quartiles_leave_the_outer_band():
     few = synthetic.make_trial_result(1)
     few = type(few)(few.trial, few.rows, few.pairs, few.curves.sel(quantile=[0.05, 0.5, 0.95]))

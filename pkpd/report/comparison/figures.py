@@ -341,7 +341,9 @@ def day_axis(ax: Axes, result: TrialResult, *, label: bool = True) -> None:
     ax.xaxis.set_major_locator(FixedLocator(list(np.arange(1.0, last + 0.5, step))))
     ax.xaxis.set_minor_locator(NullLocator())
     if label:
-        ax.set_xlabel(DAY_LABEL)
+        given = result.curves["dose_given"].max(dim=("cohort", "drug")).values > 0.0
+        begins = not given.any() or day[np.argmax(given)] == 1
+        ax.set_xlabel(DAY_LABEL if begins else "protocol day")
 
 
 def rule_day(ax: Axes, result: TrialResult, *, text: bool = True, height: float = 1.0) -> None:

@@ -225,7 +225,7 @@ def _partial_files(folder: Path) -> list[Path]:
 
 
 def read_rows(path: str | Path) -> tuple[EndpointRow, ...]:
-    """Read ``results.csv`` back into rows, equal to those that were written."""
+    """Read ``results.csv`` back into rows as they were written; NaN is what is not known."""
     return tuple(_from_csv(Path(path), EndpointRow))
 
 
