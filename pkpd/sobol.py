@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from pkpd.machine import cache_home
 MOST_VALUES = 100_000
 """Points with more values together are not kept: their import is not what takes time."""
 MOST_KEPT = 64
-"""Files: those not asked for longest go."""
+"""Files: those not asked for longest go. One process keeps no more than so many: what simulates for
+hours would put all others out."""
+_times_kept = itertools.count()
 
 
 def sobol(d: int, n: int, rng: np.random.Generator, skip: int = 0) -> Floats:
@@ -48,6 +51,8 @@ def sobol(d: int, n: int, rng: np.random.Generator, skip: int = 0) -> Floats:
         if found is not None:
             return found
     made = _made(d, n, rng, skip)
+    if next(_times_kept) >= MOST_KEPT:
+        return made
     with contextlib.suppress(PkpdError, OSError, RuntimeError):
         _keep(cache_home() / "points" / name, made)
     return made

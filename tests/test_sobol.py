@@ -1,5 +1,7 @@
 """Sobol points that are kept are those of SciPy."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import qmc
@@ -10,6 +12,7 @@ from pkpd.sobol import sobol
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_times_kept", itertools.count())
     monkeypatch.setattr(module, "cache_home", lambda: tmp_path)
     return tmp_path / "points"
 
@@ -49,8 +52,15 @@ def test_a_folder_that_cannot_be_used_is_no_reason_to_stop(tmp_path, monkeypatch
     assert sobol(3, 8, np.random.default_rng(1)).shape == (8, 3)
 
 
-def test_few_files_are_kept(folder, monkeypatch):
+def test_few_files_are_kept_by_all_and_by_one_process(folder, monkeypatch):
     monkeypatch.setattr(module, "MOST_KEPT", 4)
-    for seed in range(7):
-        sobol(2, 4, np.random.default_rng(seed))
-    assert len(list(folder.iterdir())) == 4
+    for process in range(2):
+        monkeypatch.setattr(module, "_times_kept", itertools.count())
+        for seed in range(7 * process, 7 * process + 7):
+            sobol(2, 4, np.random.default_rng(seed))
+        assert len(list(folder.iterdir())) == 4
+        # a process that makes more than are kept leaves those that it had asked for first
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_made", none)
+            for seed in range(7 * process, 7 * process + 4):
+                sobol(2, 4, np.random.default_rng(seed))

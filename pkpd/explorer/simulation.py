@@ -230,7 +230,7 @@ def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, d
 
 def protocol_day(rule: DLTRule, cohort: Cohort) -> int | None:
     """Give the rule's day in a cohort's protocol days, where it counts from the first dose."""
-    if rule.clock != FIRST_DOSE:
+    if rule.clock != FIRST_DOSE or rule.by_day is None:
         return None
     return clock_day_1(cohort.regimen, FIRST_DOSE) - 1 + rule.by_day
 

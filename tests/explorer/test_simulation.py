@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 from unittest.mock import MagicMock
@@ -237,7 +238,7 @@ def test_a_sketch_is_whole_where_no_more_than_judging_is_left(document, folder, 
     assert explore(read_state(document, folder), sketch=True).draws == document["draws"]
 
 
-def test_the_first_picture_waits_for_no_library_that_it_does_without():
+def test_the_first_picture_waits_for_no_library_that_it_does_without(tmp_path):
     code = (
         "import sys, pkpd.explorer.words\n"
         "from pkpd.comparison.published import clopper_pearson\n"
@@ -249,9 +250,10 @@ def test_the_first_picture_waits_for_no_library_that_it_does_without():
         "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
     )
     # the first time quasi-random points are made, with scipy.stats, and kept
+    own = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-c", code], text=True, capture_output=True, check=False
+            [sys.executable, "-c", code], text=True, capture_output=True, check=False, env=own
         )
     assert done.returncode == 0, done.stderr
 

@@ -50,8 +50,18 @@ def approach_modes(
         calls of the predictor.
     """
     n, size = u.shape
-    damping, calls = np.zeros(n), 2 * size + 1
+    # types that a checker would infer anew for each turn of the loop, which takes it half a minute
+    damping: FloatArray = np.zeros(n)
+    step: FloatArray
+    decrement: FloatArray
+    active: NDArray[np.bool_]
+    accept: NDArray[np.bool_]
+    value: FloatArray
+    gradient: FloatArray
+    hessian: FloatArray
+    singular: NDArray[np.bool_]
     falls: list[FloatArray] = []
+    calls = 2 * size + 1
     wanted = np.ones(n, bool) if wanted is None else wanted
     value, gradient, hessian = density.approximate(x, density.only_of(u, wanted), central)
     lost = wanted & ~np.isfinite(value)
@@ -105,7 +115,8 @@ def shortened(
 ) -> tuple[FloatArray, int]:
     """Halve the steps of subjects whose value would rise; those that are ``free`` are not asked."""
     step = np.where(np.isfinite(step), step, 0.0)
-    pending, calls = ~free, 0
+    pending: NDArray[np.bool_] = ~free
+    calls = 0
     for _ in range(12):
         if not pending.any():
             break
