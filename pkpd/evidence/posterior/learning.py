@@ -82,7 +82,9 @@ class LearningPlan:
     chains
         Chains of the posterior.
     training
-        Of the emulators.
+        Of the emulator of the posterior.
+    scout_networks
+        Networks of the emulators between rounds, which say only where to simulate.
     seed
         Of everything.
     """
@@ -97,6 +99,7 @@ class LearningPlan:
     )
     chains: ChainSettings = field(default_factory=ChainSettings)
     training: Training = field(default_factory=Training)
+    scout_networks: int = 1
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -237,8 +240,9 @@ def learn(
         last = index == len(plan.rounds) - 1
         if not last and points_kept(following, plan.rounds[index + 1], prior.size) is not None:
             continue
+        training = plan.training if last else replace(plan.training, networks=plan.scout_networks)
         emulator = train(
-            joined(parts), inputs, plan.training, wired=wired, weight=_weights(parts),
+            joined(parts), inputs, training, wired=wired, weight=_weights(parts),
             seed=_network_seed(plan, index),
         )  # fmt: skip
         say(f"round {index}: emulator of {sum(map(len, parts))} simulations")
