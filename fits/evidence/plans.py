@@ -68,7 +68,7 @@ PLANS = {
 def arguments(text: str | None) -> argparse.ArgumentParser:
     """Parser of what all scripts are asked."""
     ask = argparse.ArgumentParser(description=(text or "").splitlines()[0])
-    ask.add_argument("--full", action="store_true", help="hours; minutes without")
+    ask.add_argument("--full", action="store_true", help="an hour; minutes without")
     default = str(ROOT / "build" / "evidence")
     ask.add_argument("--out", type=results_folder, default=default, help="results")
     ask.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
