@@ -61,7 +61,7 @@ class Horizon:
 
     Examples
     --------
-    >>> Horizon("4 weeks", 28, (24, 32)).target(np.array([0.0, 240.0, 648.0]), 0)
+    >>> Horizon("4 weeks", 28, (24, 32)).target([0, 240, 648], 0)
     648.0
     """
 
@@ -69,8 +69,9 @@ class Horizon:
     days: float | None = None
     window: tuple[float, float] | None = (0.0, np.inf)
 
-    def target(self, time_h: Floats, origin: int) -> float | None:
+    def target(self, time_h: Floats | Sequence[float], origin: int) -> float | None:
         """Hours of the target of a forecast from a count; ``None`` if there is none."""
+        time_h = np.asarray(time_h, dtype=np.float64)
         begin = float(time_h[origin])
         if self.window is None:
             assert self.days is not None

@@ -224,6 +224,12 @@ def test_horizons_choose_their_counts():
     assert Horizon("then", 7, None).target(time, 4) == 45 * DAY
 
 
+def test_horizons_take_hours_in_a_list():
+    hours = [0, 240, 648]
+    assert [NEXT.target(hours, k) for k in range(3)] == [240.0, 648.0, None]
+    assert Horizon("4 weeks", 28, (24, 32)).target(tuple(hours), 0) == 648.0
+
+
 def test_forecasts_from_the_last_count_need_no_later_one():
     data = patients(2, 6)
     found = forecast_series(
