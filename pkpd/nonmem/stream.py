@@ -141,7 +141,8 @@ def read_control_stream(
     """
     check_arguments("read_control_stream", path=(path, PATH), data=(data, PATH | NONE))
     path = Path(path)
-    problems = read_records(stream_text(path), path.name)
+    lines = stream_text(path)
+    problems = read_records(lines, path.name)
     chosen = choose_problem(problems, problem, path.name)
     for record in chosen.records:
         if record.name in REFUSED:
@@ -161,6 +162,7 @@ def read_control_stream(
     program = _program(
         chosen, path.name, [n for c in columns if not c.dropped for n in c.names], steps, slips
     )
+    program = replace(program, text=tuple(lines) if len(problems) == 1 else ())
     notes += _on_prior(program, chosen)
     if without_prior(chosen):
         program = replace(program, prior=None)

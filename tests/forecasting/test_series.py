@@ -365,3 +365,10 @@ def test_two_counts_of_one_time_are_compared_each_with_itself():
     one, other = (pd.DataFrame({**head, "crps": s}) for s in ([1.0, 2.0, 3.0], [0.5, 0.0, 1.0]))
     # 0.5, 2 and 2; crosswise the mean would be 1.4
     assert difference(one, other)["next"] == pytest.approx((1.5, 1.0 / 3.0))
+
+
+def test_rows_that_nothing_tells_apart_are_compared_once():
+    head = {"ID": [1, 1, 2], "ORIGIN": 3.0, "TIME": 7.0, "horizon": "next", "counts": 5}
+    one, other = (pd.DataFrame({**head, "crps": s}) for s in ([1.0, 2.0, 3.0], [0.5, 0.0, 1.0]))
+    # 0.5, 2 and 2; crosswise the mean would be 1.4
+    assert difference(one, other)["next"] == pytest.approx((1.5, 1.0 / 3.0))

@@ -21,6 +21,7 @@ _MEASURED = {"time": "TIME", "line": "line", "value": "DV", "censored": "CENS", 
 _COMPUTED = {"centring", "choose", "engine", "general_step_h", "max_step_h", "options", "start"}
 _WRITTEN = {"line", "notes", "omegas", "prior", "record", "sigmas", "source", "thetas"}
 _WRITTEN |= {"OdeSystem.name"}  # other names of that kind are drugs and compartments
+_WRITTEN |= {"Program.text"}
 _NO_MATTER = _COMPUTED | _WRITTEN | {"typical"}
 """Attributes that are no part of what a model is, or that are told elsewhere."""
 _IS = "is"
