@@ -367,5 +367,5 @@ def _intervals(fit: Any) -> dict[str, tuple[float, float]] | None:
         return None
     free = FreeParameters(fit.likelihood)
     sd = np.sqrt(np.nan_to_num(np.diag(fit.covariance_x)))
-    low, high = (free.values(fit.x + sign * norm.ppf(0.5 + 0.5 * LEVEL) * sd) for sign in (-1, 1))
+    low, high = free.limits(fit.x, norm.ppf(0.5 + 0.5 * LEVEL) * sd)
     return {n: (low[n], high[n]) for n, s in zip(fit.names, sd, strict=True) if s > 0}
