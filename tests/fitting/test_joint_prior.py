@@ -17,6 +17,7 @@ from scipy import stats
 from small_data import Straight
 
 import pkpd
+from pkpd.checks import compare_fits, runs
 from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.density import build_model
 from pkpd.fitting.bayes.program import compile_density
@@ -214,6 +215,17 @@ def test_a_tight_prior_decides(fits):
         abs=1e-4,
     )
     assert "of which the prior is" in found.summary()
+
+
+def test_criteria_beside_each_other_are_those_of_the_fits(fits, tmp_path):
+    pair = fits["none"], fits["tight"]
+    table = compare_fits(*pair).table
+    for name, one in zip(("none", "tight"), pair, strict=True):
+        one.save(tmp_path / f"{name}.nc")
+    for kept in (table, runs(tmp_path)):
+        for row, one in zip(kept.itertuples(), pair, strict=True):
+            told = row.aic, row.bic, row.bic_subjects
+            assert told == pytest.approx((one.aic, one.bic, one.bic_subjects))
 
 
 @pytest.mark.slow
