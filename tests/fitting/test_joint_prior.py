@@ -313,6 +313,15 @@ def test_draws_of_the_prior_are_those_of_scipy():
     assert np.mean(cross) == pytest.approx(mean[1, 0], rel=0.1)
 
 
+def test_draws_of_the_prior_are_none_that_a_parameter_cannot_have():
+    names = ("omega_level", "partial_level_slope")
+    wide = JointPrior([JointNormal(names, [0.3, 0.5], np.diag([0.3, 0.5]) ** 2)])
+    likelihood = bind(model(wide), straight_data(3))
+    drawn = prior_draws(likelihood, 500, seed=2).population
+    assert drawn["omega_level"].min() > 0.0
+    assert np.abs(drawn["partial_level_slope"]).max() < 1.0
+
+
 def test_a_model_keeps_its_prior():
     prior = joint()
     one = model(prior)
