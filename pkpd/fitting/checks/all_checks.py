@@ -209,7 +209,7 @@ class Checks:
         """What was found wrong, most serious first; empty if nothing."""
         out = list(self.sampler.problems) if self.sampler else []
         out += [str(text) for text in getattr(self.fit, "messages", ())]
-        if self.record.get("method") in ("advi", "laplace"):
+        if self.sampled and self.record.get("method") in ("advi", "map"):
             out.append(
                 f"The draws are an approximation ({self.record['method']}): good for a quick look; "
                 'sample with method="nuts" before quoting intervals.'
