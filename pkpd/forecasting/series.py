@@ -24,6 +24,7 @@ from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
+from pkpd.export.carried import carries_forward
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
@@ -232,7 +233,9 @@ class _Course:
         every: Any = np.unique([*self.time_h, *(t for _, _, t in found)])
         child = data.subset([label])
         line = data.lines[int(seen.line[mine[0]])]
-        self.likelihood = bind(model, child.at_times({label: every}, [line]), estimated=False)
+        carry = "forward" if carries_forward(model.structure) else "backward"
+        asked = child.at_times({label: every}, [line], carry)
+        self.likelihood = bind(model, asked, estimated=False)
         self.at = {float(t): i for i, t in enumerate(every)}
         cholesky = self.likelihood.random_effects.cholesky
         draws = len(next(iter(numbers.values())))
