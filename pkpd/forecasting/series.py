@@ -24,12 +24,12 @@ from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
-from pkpd.export.carried import carries_forward
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.forecasting.series_bank import Known, Members, Patient, Visits
 from pkpd.forecasting.weighing import FEWEST
+from pkpd.predict.structure import carries_forward
 
 if TYPE_CHECKING:
     from pkpd.fitting.maximum.result import MaximumLikelihood
