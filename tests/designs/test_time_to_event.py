@@ -206,6 +206,15 @@ def test_rolling_six_finds_the_dose_below_one_that_is_exceeded():
     assert (lowest.action, lowest.mtd) == (Action.STOP, None)
 
 
+@pytest.mark.parametrize("most", [3, 4, 5])
+def test_rolling_six_selects_the_dose_that_it_has_found(most):
+    """A dose of at most five patients, one with a DLT, was found as tolerated and not selected."""
+    design = RollingSix(levels=3, enrolled_most=most)
+    found = design.next_dose(TrialData((most, 3, 0), (1, 2, 0), current=2))
+    assert "dose 1 below it is tolerated" in found.reason
+    assert found.mtd == 1
+
+
 def test_without_pending_patients_rolling_six_and_three_plus_three_agree():
     three, six = ThreePlusThree(levels=3), RollingSix(levels=3)
     for n, most in ((3, 3), (6, 6)):
