@@ -59,7 +59,7 @@ class IntervalDesign(Design):
         Stop when so many were treated at a dose and the design would stay there; ``None`` for
         never.
     stay_at_1_of_3
-        Stay, and do not step down, when 1 of 3 patients had a DLT.
+        Stay, and do not step down, when 1 of 3 patients had a DLT, whoever of them is pending.
     bound_mtd
         Select only a dose whose estimated risk does not exceed the boundary of de-escalation.
     titrate
