@@ -724,7 +724,7 @@ def test_an_older_sketch_is_not_said_to_be_what_is_set(page):
     while not held:
         page.wait_for_timeout(10)
     slide(page, DOSE, "34")
-    held.pop().continue_()
+    held[0].continue_()
     page.wait_for_function("() => !document.getElementById('sketched').hidden")
     page.wait_for_function("() => document.getElementById('state').textContent.includes('before')")
     assert said.text_content().endswith("under way; the pictures are those before.")
