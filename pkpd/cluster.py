@@ -8,6 +8,7 @@ under way as the workers have threads, and as many wait: memory does not grow wi
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import uuid
 import warnings
@@ -203,6 +204,7 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
     with dask.config.set(settings):
         if address == LOCAL:
             with (
+                _ended_quietly() as ending,
                 LocalCluster(
                     n_workers=processes,
                     threads_per_worker=1,
@@ -211,7 +213,10 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
                 ) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):
-                yield Workers(client)
+                try:
+                    yield Workers(client)
+                finally:
+                    ending()
             return
         try:
             client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
@@ -227,3 +232,21 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
                 told = f"no worker has joined {address} yet: the work waits until one does"
                 warnings.warn(told, PkpdWarning, stacklevel=4)
             yield Workers(client)
+
+
+@contextmanager
+def _ended_quietly() -> Iterator[Callable[[], None]]:
+    """Leave out Dask's warnings from the call of what is yielded on; errors are told.
+
+    On a busy machine workers end late and are killed, which Dask says of each.
+    """
+    log = logging.getLogger("distributed")
+    level = log.level
+
+    def ending() -> None:
+        log.setLevel(max(level, logging.ERROR))
+
+    try:
+        yield ending
+    finally:
+        log.setLevel(level)

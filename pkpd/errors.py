@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "CardError",
@@ -50,7 +51,21 @@ class PkpdError(ValueError):
 
 
 class CardError(PkpdError):
-    """A card (drug, effect, marrow, population, trial, rule or scenario file) cannot be used."""
+    """A card (drug, effect, marrow, population, trial, rule or scenario file) cannot be used.
+
+    Attributes
+    ----------
+    keys
+        Steps from the top of the file to the table.
+    key
+        Of the table; may be ``"levels, item 2"`` or ``"change.lenalidomide"``.
+    instead
+        A value that can be read; ``None`` if none is known.
+    """
+
+    keys: tuple[Any, ...] = ()
+    key: str | None = None
+    instead: Any = None
 
 
 class DataError(PkpdError):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -76,6 +80,31 @@ def cache_home() -> Path:
     """
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "pkpd"
+
+
+def lend_home() -> None:
+    """Give this process a home until it ends, where there is none or no cache can be kept below it.
+
+    PyMC, PyTensor and ArviZ ask for one when they are imported, and fail without.
+    """
+    with suppress(OSError, RuntimeError):
+        Path.home()
+        if _holds_files(cache_home().parent):
+            return
+    with suppress(OSError):  # no folder at all: what is imported says what it lacks
+        os.environ["HOME"] = lent = tempfile.mkdtemp(prefix="pkpd-home-")
+        atexit.register(shutil.rmtree, lent, ignore_errors=True)
+        if not _holds_files(cache_home().parent):
+            os.environ["XDG_CACHE_HOME"] = lent
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def share_memory() -> None:

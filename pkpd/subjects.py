@@ -195,6 +195,8 @@ def with_median_age(population: Population, age: float) -> Population:
     age
         Median in years, of men and women alike.
     """
+    if "age" in dict(population.medians):  # those who were moved once are moved to another median
+        return with_medians(population, {**dict(population.medians), "age": age})
     wanted = age
     for _ in range(_ROUNDS):
         made = _moved(population, wanted)

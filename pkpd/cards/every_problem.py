@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pkpd.cards.tables import REMOVED, PlacedError, read_toml, reading_instead
-from pkpd.errors import PkpdError
+from pkpd.cards.tables import REMOVED, read_toml, reading_instead
+from pkpd.errors import CardError, PkpdError
 
 _MOST = 100
 _ITEM = re.compile(r"^(.*), item (\d+)$")
@@ -93,7 +93,7 @@ def problems_of(
     Returns
     -------
     list of PkpdError
-        One for each problem; a `PlacedError` knows its place.
+        One for each problem; a `CardError` knows its place.
     """
     found: list[PkpdError] = []
     mended: list[tuple[Any, ...]] = []
@@ -106,7 +106,7 @@ def problems_of(
     for _ in range(_MOST):
         try:
             read(copied)
-        except PlacedError as error:
+        except CardError as error:
             place = (*error.keys, *_steps(error.key))
             if not _follows(place, error, mended):
                 add(error)
@@ -133,7 +133,7 @@ def _steps(key: str | None) -> tuple[Any, ...]:
     return (item.group(1), int(item.group(2)) - 1) if item else tuple(key.split("."))
 
 
-def _follows(place: tuple[Any, ...], error: PlacedError, mended: list[tuple[Any, ...]]) -> bool:
+def _follows(place: tuple[Any, ...], error: CardError, mended: list[tuple[Any, ...]]) -> bool:
     """Whether a problem may only come from what was mended, or is a part of it."""
     # a value that cannot be read at all is nobody else's doing
     causes = _FOLLOWS.get(str(place[-1]), ()) if place and error.instead is None else ()
@@ -145,7 +145,7 @@ def _follows(place: tuple[Any, ...], error: PlacedError, mended: list[tuple[Any,
     return place in mended or same or any(step[-1] in causes for step in mended if step)
 
 
-def _mend(data: dict[str, Any], place: tuple[Any, ...], error: PlacedError) -> bool:
+def _mend(data: dict[str, Any], place: tuple[Any, ...], error: CardError) -> bool:
     """Put what could stand there in place of a problem; False if nothing is known."""
     text, instead = str(error), error.instead
     if not place:

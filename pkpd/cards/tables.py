@@ -32,24 +32,6 @@ REMOVED: Final = object()
 """As what could stand in place of a value: nothing, the key must go."""
 
 
-class PlacedError(CardError):
-    """A card's error, with its place in the file and what could stand there.
-
-    Attributes
-    ----------
-    keys
-        Steps from the top of the file to the table.
-    key
-        Of the table; may be ``"levels, item 2"`` or ``"change.lenalidomide"``.
-    instead
-        A value that can be read; ``None`` if none is known.
-    """
-
-    keys: tuple[Any, ...] = ()
-    key: str | None = None
-    instead: Any = None
-
-
 class Table:
     """One table of a card, read key by key.
 
@@ -108,8 +90,8 @@ class Table:
         text = sentence(where=self.where(key), what=what, allowed=allowed, remedy=remedy)
         return self._placed(text, key, instead)
 
-    def _placed(self, text: str, key: str | None, instead: Any = None) -> PlacedError:
-        error = PlacedError(text)
+    def _placed(self, text: str, key: str | None, instead: Any = None) -> CardError:
+        error = CardError(text)
         error.keys, error.key, error.instead = self.keys, key, instead
         return error
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from pkpd.arguments import check_arguments, one_of
 from pkpd.data.events import (
     DOSE,
     INSERTED,
@@ -186,6 +187,7 @@ class Dataset:
         self,
         times_h: Sequence[float] | np.ndarray | Mapping[Any, Sequence[float]],
         lines: Sequence[str] | None = None,
+        carry: Literal["backward", "forward"] = "backward",
     ) -> Dataset:
         """Keep doses and covariates, and ask for predictions at other times.
 
@@ -196,13 +198,15 @@ class Dataset:
             out). At the time of a dose the prediction is the one after it.
         lines
             Lines to predict at each of these times; by default all of this data set's.
+        carry
+            That of the model's event options. Between records, covariates and occasions are those
+            of the record that follows (``"backward"``, NONMEM's way), or of the one before.
 
         Returns
         -------
         Dataset
-            Observations are ordered by subject, time and line; their values are NaN. Between
-            records, covariates are those of the record that follows, after the last one those of
-            the last: the course of the subject is unchanged.
+            Observations are ordered by subject, time and line; their values are NaN. The course
+            of the subject is unchanged; after the last record covariates are those of the last.
 
         Raises
         ------
@@ -210,7 +214,8 @@ class Dataset:
             For a time that is not finite, a subject that is not there, or a subject whose time
             runs backwards at a reset.
         """
-        return with_times(self, times_h, lines)
+        check_arguments("at_times", carry=(carry, one_of("backward", "forward")))
+        return with_times(self, times_h, lines, forward=carry == "forward")
 
     def subset(self, subjects: Sequence[Any] | np.ndarray) -> Dataset:
         """Return the data of some subjects, by label, in the order given.
@@ -293,7 +298,9 @@ def observed_lines(data: Dataset) -> Dataset:
     )
 
 
-def with_times(data: Dataset, times_h: Any, lines: Sequence[str] | None) -> Dataset:
+def with_times(
+    data: Dataset, times_h: Any, lines: Sequence[str] | None, *, forward: bool
+) -> Dataset:
     """See `Dataset.at_times`."""
     events, n_subjects = data.events, len(data.subjects)
     names = data.lines if lines is None else tuple(lines)
@@ -327,11 +334,12 @@ def with_times(data: Dataset, times_h: Any, lines: Sequence[str] | None) -> Data
         new[b, :size] = order >= own
         time[b, :size] = np.concatenate([events.time[b, :own], wanted[b]])[order]
         time[b, size:] = time[b, size - 1]
-        # a new record takes covariates of an old one at its time, else of the one that follows
+        # a new record takes covariates of an old one at its time, else of the one that follows, or
+        # carried forward of the one before
         before = np.searchsorted(events.time[b, :own], wanted[b], side="right") - 1
         there = (before >= 0) & (events.time[b, np.maximum(before, 0)] == wanted[b])
-        follows = np.minimum(np.where(there, before, before + 1), own - 1)
-        holder[b, :size] = np.concatenate([np.arange(own), follows])[order]
+        held = np.where(there | forward, np.maximum(before, 0), before + 1)
+        holder[b, :size] = np.concatenate([np.arange(own), np.minimum(held, own - 1)])[order]
         holder[b, size:] = own - 1
     padding = np.arange(width) >= np.array([len(order) for order in orders])[:, None]
 

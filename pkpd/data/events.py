@@ -20,6 +20,7 @@ from pkpd.data.shared_ids import refuse_out_of_order
 from pkpd.errors import DataError
 
 OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)
+ACTING = (DOSE, RESET, RESET_AND_DOSE)
 MODELLED_RATE = -1.0
 MODELLED_DURATION = -2.0
 MOST = 10**9

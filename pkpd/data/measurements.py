@@ -13,7 +13,7 @@ import numpy as np
 from pkpd.data.csv_cells import number_of
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Observations
 from pkpd.data.declared_units import COUNTED, DeclaredUnits, check_typical
-from pkpd.data.events import OBSERVATION, EventTable
+from pkpd.data.events import ACTING, OBSERVATION, EventTable
 from pkpd.data.sheets import Sheet
 from pkpd.errors import DataError
 
@@ -159,12 +159,20 @@ def _unmeasured(table: Sheet, evid: np.ndarray, notes: list[str]) -> np.ndarray:
             i,
             "MDV",
             f"{flag[i]:g} says neither that DV is missing nor that it is there",
-            allowed="0 there, 1 missing (100 and 101 count as 0 and 1)",
+            allowed="0 there, 1 missing (100 and 101: NONMEM's estimation leaves the record out)",
         )
-    missing = np.isin(flag, (1, 101))
-    left_out = int(np.sum(missing & (evid == OBSERVATION)))
-    if left_out:
-        notes.append(f"left out: {left_out} rows with MDV 1 and no event (DV not read)")
+    for i in np.flatnonzero((flag >= 100) & np.isin(evid, ACTING)):
+        raise table.refused(
+            i,
+            "MDV",
+            f"{flag[i]:g} on a record with EVID {evid[i]:g}, which NONMEM's estimation leaves out",
+            remedy="write 1 where it counts, or take the row out",
+        )
+    missing = flag != 0
+    for some, words in ((flag == 1, "1 and no event"), (flag >= 100, "100 or 101")):
+        left_out = int(np.sum(some & (evid == OBSERVATION)))
+        if left_out:
+            notes.append(f"left out: {left_out} rows with MDV {words} (DV not read)")
     return missing
 
 

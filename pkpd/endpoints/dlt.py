@@ -363,11 +363,11 @@ def _who_can_be_judged(
     """Put the reason in place of the verdict of lanes ``[..., L]`` that cannot be judged."""
     look = start + by_day
     if needs_no_leukaemia:
-        excluded = has_leukaemia(course, np.minimum(look, course.death_day - 1.0))
-        status = np.where(excluded, _LEUKAEMIA, status)
+        at = np.minimum(look, course.death_day - 1.0)
+        status = np.where(has_leukaemia(course, at), _LEUKAEMIA, status)
         if course.marrow_blasts is not None:
             # the marrow of the look is not known
-            status = np.where(look > course.days - 1, _TOO_SHORT, status)
+            status = np.where(at > course.days - 1, _TOO_SHORT, status)
     # alive on the morning of the look, which is protocol day look + 1
     died = course.death_day < look + 1.0
     status = np.where(died & ~(at_once & (status == _DLT)), _DIED, status)

@@ -11,7 +11,7 @@ from .criticism.row_predictions import predict_table
 from .criticism.trial_predictions import new_study
 from .likelihood.parameters import marrow_prior
 from .likelihood.pymc_model import prior_model
-from .likelihood.simulator import MarrowSimulator
+from .likelihood.simulator import Arm, ArmSchedule, MarrowSimulator
 from .likelihood.total import EvidenceLikelihood
 from .likelihood.use import Switches, how_used, use_table
 from .posterior.learned import learned, learned_table
@@ -19,6 +19,7 @@ from .posterior.learning import LearningPlan, learn, sample_without
 from .posterior.shipped import shipped_posterior
 from .posterior.stored import EvidencePosterior, load_posterior
 from .sampling.chains import ChainSettings
+from .sampling.emulator import Training
 from .sampling.simulations import MarrowMaker
 from .table.learning import load_learning_table, refined
 from .table.table import EvidenceRow, EvidenceTable, load_evidence
@@ -26,6 +27,8 @@ from .updating.own_rows import LearnedRows, learn_rows
 from .updating.reweight import reweight
 
 __all__ = [
+    "Arm",
+    "ArmSchedule",
     "ChainSettings",
     "EvidenceLikelihood",
     "EvidencePosterior",
@@ -36,6 +39,7 @@ __all__ = [
     "MarrowMaker",
     "MarrowSimulator",
     "Switches",
+    "Training",
     "coverage",
     "coverage_table",
     "how_used",

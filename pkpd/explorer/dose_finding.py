@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards.every_problem import problems_of
-from pkpd.cards.tables import PlacedError, Table
+from pkpd.cards.tables import Table
 from pkpd.comparison.lanes import can_be_judged
 from pkpd.comparison.results import EndpointRow
 from pkpd.comparison.uncertainty import risk
@@ -19,7 +19,7 @@ from pkpd.designs.exact.characteristics import characteristics
 from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.protocol import Design
 from pkpd.designs.text import heading, verdict
-from pkpd.errors import PkpdError
+from pkpd.errors import CardError, PkpdError
 from pkpd.explorer.choices import OFFERED, WITH_TARGET
 from pkpd.explorer.simulation import Explored
 from pkpd.explorer.state import BadStateError
@@ -118,7 +118,7 @@ def _treated(one: Any) -> bool:
 
 def _placed(error: PkpdError, rows: list[int]) -> PkpdError:
     """Error with the place of its control: the schedule in place of the cohort of the file."""
-    if not isinstance(error, PlacedError):
+    if not isinstance(error, CardError):
         return error
     keys = error.keys
     if keys[:1] == ("cohort",) and len(keys) > 1:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pkpd.cards.tables import PlacedError, Table
+from pkpd.cards.tables import Table
 from pkpd.data.dataset import BELOW
 from pkpd.data.sheets import ISO_DATE, open_sheet, read_stamp
-from pkpd.errors import DataError, PkpdError
+from pkpd.errors import CardError, DataError, PkpdError
 from pkpd.explorer.script import patient_script
 from pkpd.explorer.state import MOST_DAYS, BadStateError, State
 from pkpd.files import frame_text
@@ -272,7 +272,7 @@ def _numbers(values: Any) -> list[float | None]:
     return [None if not np.isfinite(v) else float(f"{v:.4g}") for v in values]
 
 
-def _placed(error: PkpdError) -> PlacedError:
-    placed = PlacedError(str(error))
+def _placed(error: PkpdError) -> CardError:
+    placed = CardError(str(error))
     placed.keys, placed.key = ("patient",), "text"
     return placed

@@ -18,7 +18,7 @@ from pkpd.cards.contents import MOST_LEVELS, parsed_toml
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.every_problem import problems_of
 from pkpd.cards.files import nearest_of, trial_name
-from pkpd.cards.tables import PlacedError, Table, read_toml
+from pkpd.cards.tables import Table, read_toml
 from pkpd.cards.trial_cards import trial_of
 from pkpd.cards.trial_drugs import without_card
 from pkpd.errors import CardError, PkpdError, sentence
@@ -142,7 +142,7 @@ def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = 
     Raises
     ------
     BadStateError
-        With one error for each problem; a `PlacedError` knows its place.
+        With one error for each problem; a `CardError` knows its place.
     """
     if not isinstance(document, dict):
         raise BadStateError([_problem("", "it is no table of settings")])
@@ -272,7 +272,7 @@ def check_files(data: Mapping[str, Any], folder: Path) -> None:
 
     Raises
     ------
-    PlacedError
+    CardError
         At the first of them.
     """
     home = folder.resolve()
@@ -407,12 +407,12 @@ def _check_work(state: State) -> None:
         )
 
 
-def _too_deep() -> PlacedError:
+def _too_deep() -> CardError:
     what = "lists or tables lie too deep within one another"
     return _problem("", what, allowed=f"at most {MOST_LEVELS} levels")
 
 
-def _at(keys: tuple[Any, ...], what: str, allowed: str, remedy: str) -> PlacedError:
+def _at(keys: tuple[Any, ...], what: str, allowed: str, remedy: str) -> CardError:
     return _problem(str(keys[-1]), what, allowed, remedy, keys)
 
 
@@ -422,8 +422,8 @@ def _problem(
     allowed: str | None = None,
     remedy: str | None = None,
     keys: tuple[Any, ...] = (),
-) -> PlacedError:
+) -> CardError:
     place = f"{FILE_NAME}: {where}" if where else FILE_NAME
-    error = PlacedError(sentence(where=place, what=what, allowed=allowed, remedy=remedy))
+    error = CardError(sentence(where=place, what=what, allowed=allowed, remedy=remedy))
     error.keys, error.key = keys[:-1], str(keys[-1]) if keys else None
     return error

@@ -6,27 +6,13 @@ one that begins at it (forward) unless the model says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from typing import Any
-
 import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.specification import PopulationModel
-from pkpd.solve.events.timeline import EventOptions
-
-
-def carries_forward(part: Any) -> bool:
-    """Tell whether a structure takes parameters of a record over the interval that begins at it."""
-    if isinstance(part, EventOptions):
-        return part.carry == "forward"
-    if isinstance(part, tuple | list):
-        return any(carries_forward(each) for each in part)
-    if not is_dataclass(part) or isinstance(part, type):
-        return False
-    return any(carries_forward(getattr(part, one.name)) for one in fields(part))
+from pkpd.predict.structure import carries_forward
 
 
 def refuse_forward(model: PopulationModel, data: Dataset | None, program: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.blocks import NEARLY_NONE, omega_blocks
-from pkpd.export.carried import carries_forward, refuse_forward
+from pkpd.export.carried import refuse_forward
 from pkpd.export.dialects import MRGSOLVE, RXODE2, Dialect, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.nonmem_text import deviation
@@ -23,6 +23,7 @@ from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, start_values
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.tree import Assign, Expression, Name, Number
+from pkpd.predict.structure import carries_forward
 
 # what the languages know, and functions of C
 _WORDS = """

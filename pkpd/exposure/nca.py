@@ -107,8 +107,9 @@ def nca(
         with a dosing interval ``auc_tau``, ``cavg``, ``cmin``, ``ctrough``, ``fluctuation`` and
         ``swing`` (percent). ``remark`` says what to look at: more than 20 % extrapolated, no
         terminal slope or one of an adjusted R^2 below 0.85, doses before, a concentration before
-        the first dose, values below 0, a steady state that cannot be one. What cannot be told is
-        NaN. ``attrs["units"]`` has units that the data declare.
+        the first dose, values below 0, a steady state that cannot be one or has other doses within
+        the interval. What cannot be told is NaN. ``attrs["units"]`` has units that the data
+        declare.
 
     Raises
     ------
@@ -125,7 +126,9 @@ def nca(
     below the limit was taken before it, wherever its row stands. At steady state clearance is
     ``dose / auc_tau`` and the mean residence time
     ``(aumc_tau + tau (auc_inf - auc_tau)) / auc_tau``; half an infusion is taken off.
-    ``fluctuation`` is ``(cmax - cmin) / cavg``, ``swing`` ``(cmax - cmin) / cmin``.
+    ``fluctuation`` is ``(cmax - cmin) / cavg``, ``swing`` ``(cmax - cmin) / cmin``. Where other
+    doses are given within the interval (100 mg in the morning and 50 mg in the evening: SS 1 and 2,
+    or doses less than 90 % of ``tau_h`` apart with ``steady_state=True``) nothing is told over it.
 
     Examples
     --------
@@ -206,6 +209,7 @@ class _Analysis:
     ) -> None:
         self.profile, self.log_down, self.steady, self.tau = profile, log_down, steady, tau
         self.into_vein = route == "iv"
+        self.shared = steady and profile.shared(tau)
         self.bolus = self.into_vein and profile.duration == 0.0
         self.time, self.level, self.measurable = profile.points(rules)
 
@@ -265,22 +269,12 @@ class _Analysis:
         tau = self.tau
         if tau:
             auc_tau, aumc_tau = between(0.0, tau)
-            cycle = level[time <= tau] if time[0] <= tau else np.array([np.nan])
-            lowest, peak, cavg = float(cycle.min()), float(cycle.max()), auc_tau / tau
-            row |= {
-                "auc_tau": auc_tau,
-                "cavg": cavg,
-                "cmin": lowest,
-                "ctrough": level_at(
-                    begun, levels, tau, slope, log_down=self.log_down, onward=onward
-                ),
-                "fluctuation": 100.0 * (peak - lowest) / cavg,
-                "swing": 100.0 * (peak - lowest) / lowest if lowest else np.nan,
-            }
+            trough = level_at(begun, levels, tau, slope, log_down=self.log_down, onward=onward)
+            row |= self._over_interval(auc_tau, trough)
             if self.steady:
                 whole = auc_tau
                 residence = (aumc_tau + tau * (auc_inf - auc_tau)) / auc_tau
-        if not self.steady and profile.order > 1:
+        if self.shared or (not self.steady and profile.order > 1):
             whole = residence = np.nan
         clearance = profile.dose / whole
         mrt = residence - profile.duration / 2.0 * self.into_vein
@@ -291,6 +285,18 @@ class _Analysis:
             row[f"auc_{begin:g}_{stop:g}"] = between(begin, stop)[0]
         beyond = between(time[-1], tau)[0] if 0.0 <= time[-1] < tau else 0.0
         return {**row, "remark": "; ".join(self._remarks(row, beyond))}
+
+    def _over_interval(self, area: float, trough: float) -> dict[str, float]:
+        """Give what belongs to the dosing interval; NaN where other doses are given within it."""
+        names = ("auc_tau", "cavg", "cmin", "ctrough", "fluctuation", "swing")
+        if self.shared:
+            return dict.fromkeys(names, np.nan)
+        time, tau = self.time, self.tau
+        cycle = self.level[time <= tau] if time[0] <= tau else np.array([np.nan])
+        lowest, peak, cavg = float(cycle.min()), float(cycle.max()), area / tau
+        swing = 100.0 * (peak - lowest) / lowest if lowest else np.nan
+        values = (area, cavg, lowest, trough, 100.0 * (peak - lowest) / cavg, swing)
+        return dict(zip(names, values, strict=True))
 
     def _remarks(self, row: Mapping[str, Any], beyond: float) -> list[str]:
         """Say what to look at; ``beyond`` is the part of ``auc_tau`` after the last sample."""
@@ -308,7 +314,9 @@ class _Analysis:
             name, share = "auc_tau", 100.0 * beyond / row["auc_tau"]
         if share > EXTRAPOLATED:
             out.append(f"{share:.0f} % of {name} is extrapolated")
-        if self.steady:
+        if self.shared:
+            out.append("other doses are given within the interval: nothing over it, no clearance")
+        elif self.steady:
             out += self._unsteady()
         elif profile.order > 1:
             out.append("earlier doses are in it: no clearance without a steady state")
@@ -316,7 +324,7 @@ class _Analysis:
             part = 100.0 * profile.predose / row["cmax"]
             out.append(f"{profile.predose:g} measured before the first dose ({part:.0f} % of cmax)")
         samples = int(np.sum(self.time <= self.tau)) if self.tau else 3
-        if samples < 3:
+        if samples < 3 and not self.shared:
             count = ("no sample", "one sample", "two samples")[samples]
             out.append(f"auc_tau rests on {count}")
         return out + self._negative()

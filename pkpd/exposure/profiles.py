@@ -14,12 +14,17 @@ from pkpd.data.dataset import ABOVE, BELOW, Dataset
 from pkpd.data.expand import expand
 from pkpd.errors import DataError
 
+ADDED = 2  # code of SS
 FIRST, MIDDLE, LAST = "first", "middle", "last"
 BELOW_LIMIT = {FIRST: "zero", MIDDLE: "drop", LAST: "drop"}
 """What becomes of values below the limit: before the first measurable one, between, after."""
 
 VALUES = {"zero": 0.0, "half": 0.5, "limit": 1.0}
 """Share of the limit that stands for a value below it."""
+
+EARLY = 0.9
+"""Share of a dosing interval before which the next dose is one more within it; it is chosen."""
+_ALMOST = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,10 @@ class Profile:
         What the source calls their rows, ``[n]``.
     predose
         Highest concentration before the dose, if that is the first of its period; 0 for none.
+    preceding, following
+        Hours from the dose before and to the next one of the period; infinite where there is none.
+    added, followed_by_added
+        Whether the dose, and the next one, is added to a steady state of others (SS = 2).
     """
 
     subject: Any
@@ -68,6 +77,21 @@ class Profile:
     below: NDArray[np.bool_]
     row: NDArray[np.int64]
     predose: float
+    preceding: float
+    following: float
+    added: bool
+    followed_by_added: bool
+
+    def shared(self, tau: float) -> bool:
+        """Tell whether other doses are given within the interval ``tau`` of a steady state.
+
+        Where the data say what is at steady state, those are doses that are added to it (SS = 2):
+        another one that comes early ends it. Where the user says so, any dose much earlier is one.
+        """
+        before, after = self.preceding < _ALMOST * tau, self.following < _ALMOST * tau
+        if self.steady:
+            return (self.added and before) or (self.followed_by_added and after)
+        return min(self.preceding, self.following) < EARLY * tau
 
     def points(self, rules: Mapping[str, str]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Apply the rules for values below the limit.
@@ -164,6 +188,7 @@ def _of_period(
     starts = np.unique(given)
     time, place = seen.time[mine], seen.record[mine]
     below = (seen.censored[mine] == BELOW) | (seen.value[mine] <= 0.0)
+    added = [bool(np.all(events.ss[b, records[given == start]] == ADDED)) for start in starts]
 
     def before(moment: float) -> NDArray[np.bool_]:
         """Tell which samples at the time of a dose into a vein were taken before it."""
@@ -202,4 +227,8 @@ def _of_period(
             below=below[in_it],
             row=events.numbers[seen.row[taken]],
             predose=float(np.max(seen.value[mine[earlier]], initial=0.0)),
+            preceding=float(start - starts[number - 1]) if number else np.inf,
+            following=float(end - start),
+            added=added[number],
+            followed_by_added=number + 1 < len(starts) and added[number + 1],
         )

@@ -94,9 +94,9 @@ def asked_of(
                 remedy=f"forecast until day {rule.by_day + 7} or later",
             )
     counts: dict[str, Level] = dict(back or {})
-    if not counts and rule is not None and rule.kind.startswith("not_recovered"):
+    if not counts and rule is not None and tells_recovery(rule):
         counts = {c.line: c.at_least for c in rule.criteria}
-    counts = counts or {line: at for line, at in BACK.items() if line in ensemble.lines}
+    counts = counts or usual_back(ensemble.lines)
     for line, at in counts.items():
         if line not in ensemble.lines or not _is_level(at):
             raise PkpdError(
@@ -109,6 +109,16 @@ def asked_of(
     if isinstance(ensemble, LearnedEnsemble):
         criteria = load_response_criteria(response_criteria(ensemble.arm.disease)[0])
     return Asked(rule, counts, clock or (rule.clock if rule else "first_dose"), criteria)
+
+
+def tells_recovery(rule: DLTRule) -> bool:
+    """Whether a rule says from which counts a line is back: one of low counts does not."""
+    return rule.kind.startswith("not_recovered")
+
+
+def usual_back(lines: Sequence[str]) -> dict[str, Level]:
+    """Give the counts that "back" means where nobody says so, of lines."""
+    return {line: at for line, at in BACK.items() if line in lines}
 
 
 def _refuse_beyond(line: str, at: Level) -> None:

@@ -27,7 +27,7 @@ from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError
 from pkpd.files import frame_text, together, write_text
 from pkpd.fitting.draws import Fitted
-from pkpd.forecasting.bank import BASELINE, Level
+from pkpd.forecasting.bank import BASELINE, Level, tells_recovery, usual_back
 from pkpd.forecasting.forecast import DRAWS, forecast
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.visits import choose_visits
@@ -251,14 +251,10 @@ def rule_of(trial: Trial, cohort: Cohort, name: str | None = None) -> DLTRule | 
 def _recovery_rule(trial: Trial, cohort: Cohort, name: str | None) -> DLTRule | None:
     """As `rule_of`, for what recovered means: one that is named must say so."""
     found = rule_of(trial, cohort, name)
-    if name and found is not None and not _tells_recovery(found):
+    if name and found is not None and not tells_recovery(found):
         what = "it is of low counts, and does not say what recovered means"
-        raise _unfit(found, what, _tells_recovery)
+        raise _unfit(found, what, tells_recovery)
     return found
-
-
-def _tells_recovery(rule: DLTRule) -> bool:
-    return rule.kind.startswith("not_recovered")
 
 
 def _unfit(rule: DLTRule, what: str, good: Callable[[DLTRule], bool]) -> PkpdError:
@@ -337,13 +333,16 @@ def visits_lines(
     chosen = _cohort(trial, cohort)
     made = source_of_cohort(trial, chosen, marrow, posterior, draws, how.get("seed", 1))
     last = trial.horizon_days if until_day is None else until_day
+    own = _recovery_rule(trial, chosen, rule)
+    if own is not None and not tells_recovery(own):  # the file's
+        how = {"back": usual_back(made.lines), **how}
     plan = choose_visits(
         made,
         chosen.regimen,
         parse_days(days)[0],
         budget,
         always=parse_days(always)[0] if always else (),
-        rule=_recovery_rule(trial, chosen, rule),
+        rule=own,
         until_day=last,
         clock=chosen.clocks[0],
         **how,

@@ -133,7 +133,7 @@ def difference(
     one, other
         From `scored`; forecasts that both have are compared.
     column
-        Score.
+        Score. Rows that are told apart by nothing (two equal counts of a day) are taken in order.
 
     Returns
     -------
@@ -141,7 +141,8 @@ def difference(
         Horizon to mean of ``one - other`` and standard error, clustered by patient; NaN for one
         patient.
     """
-    both: Any = one.merge(other, on=_KEY, suffixes=("", "_other"))
+    first, second = (table.assign(again=table.groupby(_KEY).cumcount()) for table in (one, other))
+    both: Any = first.merge(second, on=[*_KEY, "again"], suffixes=("", "_other"))
     out = {}
     for name, part in both.groupby("horizon", sort=False):
         apart = part[column] - part[f"{column}_other"]

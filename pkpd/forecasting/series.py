@@ -29,6 +29,7 @@ from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.forecasting.series_bank import Known, Members, Patient, Visits
 from pkpd.forecasting.weighing import FEWEST
+from pkpd.predict.structure import carries_forward
 
 if TYPE_CHECKING:
     from pkpd.fitting.maximum.result import MaximumLikelihood
@@ -61,7 +62,7 @@ class Horizon:
 
     Examples
     --------
-    >>> Horizon("4 weeks", 28, (24, 32)).target(np.array([0.0, 240.0, 648.0]), 0)
+    >>> Horizon("4 weeks", 28, (24, 32)).target([0, 240, 648], 0)
     648.0
     """
 
@@ -69,8 +70,9 @@ class Horizon:
     days: float | None = None
     window: tuple[float, float] | None = (0.0, np.inf)
 
-    def target(self, time_h: Floats, origin: int) -> float | None:
+    def target(self, time_h: Floats | Sequence[float], origin: int) -> float | None:
         """Hours of the target of a forecast from a count; ``None`` if there is none."""
+        time_h = np.asarray(time_h, dtype=np.float64)
         begin = float(time_h[origin])
         if self.window is None:
             assert self.days is not None
@@ -231,7 +233,9 @@ class _Course:
         every: Any = np.unique([*self.time_h, *(t for _, _, t in found)])
         child = data.subset([label])
         line = data.lines[int(seen.line[mine[0]])]
-        self.likelihood = bind(model, child.at_times({label: every}, [line]), estimated=False)
+        carry = "forward" if carries_forward(model.structure) else "backward"
+        asked = child.at_times({label: every}, [line], carry)
+        self.likelihood = bind(model, asked, estimated=False)
         self.at = {float(t): i for i, t in enumerate(every)}
         cholesky = self.likelihood.random_effects.cholesky
         draws = len(next(iter(numbers.values())))

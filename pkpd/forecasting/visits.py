@@ -24,7 +24,16 @@ from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.lanes import lanes_of
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.residual import ResidualError
-from pkpd.forecasting.bank import BOTH, Bank, Level, asked_of, criterion, simulated
+from pkpd.forecasting.bank import (
+    BOTH,
+    Asked,
+    Bank,
+    Level,
+    asked_of,
+    criterion,
+    simulated,
+    tells_recovery,
+)
 from pkpd.forecasting.many import (
     VisitCounts,
     check_days,
@@ -88,8 +97,8 @@ def choose_visits(
         ``"both"`` lines, ``"neutrophils"`` or ``"platelets"``, or a criterion by its whole name
         (``"neutrophils >= 0.5"``).
     rule, back, clock, until_day
-        As of `pkpd.forecast`; of the rule only what recovered means counts. A recovery that is not
-        seen counts as one on ``until_day``.
+        As of `pkpd.forecast`; of the rule only what recovered means counts, so that one which does
+        not say it needs ``back``. A recovery that is not seen counts as one on ``until_day``.
     always
         Days on which blood is drawn anyway; they are not counted in the budget.
     lines
@@ -140,9 +149,7 @@ def choose_visits(
         remedy = f"keep their product below {_MOST:,}"
         raise PkpdError(where="visits", what=what, remedy=remedy)
     measurement = measurement_of(source).with_errors(errors or {})
-    if rule is not None:  # its look may come later: the verdict is not read
-        rule = replace(rule, by_day=min(rule.by_day or until_day, until_day))
-    asked = asked_of(source, rule, back, clock, until_day)
+    asked = _asked(source, rule, back, clock, until_day)
     counted = check_lines(lines or source.lines, source.lines)
     wanted = _criterion(recovery, asked.back or {}, source.lines)
     lanes = lanes_of(source, schedule, until_day)
@@ -193,6 +200,28 @@ def choose_visits(
         float(other.errors(held).mean()), float(other.errors(range(len(every))).mean()), patients,
         loss, tuple(usual), other.truth.size,
     )  # fmt: skip
+
+
+def _asked(
+    source: Ensemble,
+    rule: DLTRule | None,
+    back: Mapping[str, Level] | None,
+    clock: str | None,
+    until_day: int,
+) -> Asked:
+    """Settle what recovery is; a rule must tell it, and may look later: no verdict is read."""
+    if rule is not None:
+        where = f"visits, rule {rule.name}"
+        if not rule.can_be_simulated:
+            raise PkpdError(where=where, what="it has no counts", remedy="leave it out")
+        if not back and not tells_recovery(rule):
+            raise PkpdError(
+                where=where,
+                what="it is of low counts, and does not say what recovered means",
+                remedy="give back, the counts from which each line is back, or leave the rule out",
+            )
+        rule = replace(rule, by_day=min(rule.by_day or until_day, until_day))
+    return asked_of(source, rule, back, clock, until_day)
 
 
 def _mean(values: Floats) -> tuple[float, float]:

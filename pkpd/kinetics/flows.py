@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pkpd.kinetics.linear import LinearPK, Parameters
@@ -110,8 +111,14 @@ class FlowPK(LinearPK):
         return rates, inflow, sorted(outflow), {}
 
     def half_lives(self, p: Parameters) -> Array:
-        """Half-lives of all states together in hours, longest first, ``[states, L]``."""
-        matrix = jnp.moveaxis(self.rate_matrix(p), (0, 1), (-2, -1))
+        """Half-lives of disposition in hours, longest first, ``[states, L]``.
+
+        Those of the observed state and of all that exchange drug with it: what drug comes from, as
+        depots and transits, and what it only goes to are none.
+        """
+        reach, o = self.reach, self.observed
+        mine = np.array([i for i in range(self.size) if reach[i][o] and reach[o][i]])
+        matrix = jnp.moveaxis(self.rate_matrix(p)[mine][:, mine], (0, 1), (-2, -1))
         rates = -jnp.linalg.eigvals(matrix).real
         return jnp.moveaxis(jnp.log(2.0) / jnp.sort(rates, axis=-1), -1, 0)
 

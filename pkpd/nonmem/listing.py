@@ -41,6 +41,14 @@ class Estimates:
 
 OWN = "Written by pkpd in the layout of a NONMEM listing; NONMEM was not run."
 """First line of a listing that is no output of NONMEM."""
+METHODS = {
+    "fo": "First Order",
+    "foce": "First Order Conditional Estimation",
+    "focei": "First Order Conditional Estimation with Interaction",
+    "laplace": "Laplacian Conditional Estimation with Interaction",
+    "laplace-nointer": "Laplacian Conditional Estimation",
+}
+"""How such a listing spells the methods that NONMEM has."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ class Program:
         ``F_FLAG`` where the code does not set it: 1 with LIKE, 2 with -2LL.
     prior
         Hyperparameters of ``$PRIOR``.
+    text
+        Lines of the stream as they were read; empty where it has several problems.
     """
 
     source: str
@@ -119,6 +121,7 @@ class Program:
     columns: tuple[str, ...]
     likelihood: int = 0
     prior: WrittenPrior | None = None
+    text: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> list[Code]:

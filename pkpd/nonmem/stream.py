@@ -13,9 +13,9 @@ import numpy as np
 
 from pkpd.arguments import NONE, PATH, check_arguments
 from pkpd.data.dataset import Dataset, Observations
-from pkpd.data.events import EventTable
+from pkpd.data.events import ACTING, EventTable
 from pkpd.data.shared_ids import BODY
-from pkpd.errors import PkpdError, PkpdWarning
+from pkpd.errors import DataError, PkpdError, PkpdWarning
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.acting import what_acts
 from pkpd.nonmem.advan import GENERAL, read_compartments
@@ -141,7 +141,8 @@ def read_control_stream(
     """
     check_arguments("read_control_stream", path=(path, PATH), data=(data, PATH | NONE))
     path = Path(path)
-    problems = read_records(stream_text(path), path.name)
+    lines = stream_text(path)
+    problems = read_records(lines, path.name)
     chosen = choose_problem(problems, problem, path.name)
     for record in chosen.records:
         if record.name in REFUSED:
@@ -161,6 +162,7 @@ def read_control_stream(
     program = _program(
         chosen, path.name, [n for c in columns if not c.dropped for n in c.names], steps, slips
     )
+    program = replace(program, text=tuple(lines) if len(problems) == 1 else ())
     notes += _on_prior(program, chosen)
     if without_prior(chosen):
         program = replace(program, prior=None)
@@ -336,6 +338,14 @@ def _dataset(items: Items, program: Program, notes: list[str], named: Record) ->
             f"ID {labels[counts > 1][0]:g} comes back after others: each stretch is an individual"
         )
     dose = np.isin(columns["EVID"], (1, 4))
+    acting = np.isin(columns["EVID"], ACTING) if program.compartments.size else dose & False
+    for i in np.flatnonzero((columns["MDV"] >= 100) & acting):
+        raise DataError(
+            where=f"{items.source}, line {items.numbers[i]}, column MDV",
+            what=f"{columns['MDV'][i]:g} on a record with EVID {columns['EVID'][i]:g}, which "
+            "NONMEM's estimation leaves out",
+            remedy="write 1 where it counts, or leave the row out by IGNORE",
+        )
     if program.compartments.size:
         given = {
             k.lower(): np.where(dose, columns[k], 0.0)

@@ -17,7 +17,15 @@ from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.nonmem.code import parse_code
-from pkpd.nonmem.listing import OWN, Estimates, Listing, read_estimates, read_listing, read_table
+from pkpd.nonmem.listing import (
+    METHODS,
+    OWN,
+    Estimates,
+    Listing,
+    read_estimates,
+    read_listing,
+    read_table,
+)
 from pkpd.nonmem.prior import read_starting_values, without_prior
 from pkpd.nonmem.program import Program
 from pkpd.nonmem.records import Problem, read_records, stream_text
@@ -169,7 +177,7 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
         if strange:
             foreign |= {_run(path)} if found.problem is not None else set()
             notes.append(f"{path.name} {strange}, so it was not compared")
-        elif method and _by_another(found, method):
+        elif method and _by_another(path, found, method):
             others.add(path.stem)
             notes.append(
                 f"{path.name} is by {found.method}, the stream asks for "
@@ -213,8 +221,13 @@ def _read(reader: Callable[[Path], Any], path: Path, notes: list[str]) -> Any:
         return None
 
 
-def _by_another(found: Listing, method: str) -> bool:
-    """Whether a listing has the Laplacian objective where the stream asks for FOCE's, or FOCE's."""
+def _by_another(path: Path, found: Listing, method: str) -> bool:
+    """Whether a listing has the Laplacian objective where the stream asks for FOCE's, or FOCE's.
+
+    Of one that pkpd wrote, whether it is by any other method: a fit need not be by the stream's.
+    """
+    if _whose(path) == WRITTEN:
+        return found.method != METHODS[method]
     laplacian = "laplacian" in found.method.lower()
     return bool(found.method) and laplacian != method.startswith("laplace")
 

@@ -130,14 +130,18 @@ class LinearStructure:
             its parameter.
         """
         check_lines(dataset, self.lines, self.system.name)
+        events = dataset.events
+        cmt = np.where(events.cmt > 0, events.cmt, self.system.dose_compartment)
         for letter, code in _CODES.items():
-            asked = dataset.events.is_dose & (dataset.events.rate == code)
-            if np.any(asked) and not any(name.startswith(letter) for name in self.dosing):
+            known = [int(name[1:]) for name in self.dosing if name.startswith(letter)]
+            asked = events.is_dose & (events.rate == code) & ~np.isin(cmt, known)
+            if np.any(asked):
                 b, n = np.argwhere(asked)[0]
                 raise DataError(
-                    where=dataset.events.place(b, n, "rate"),
-                    what=f"RATE {code:g} asks for a parameter {letter}n that the model lacks",
-                    remedy=f'build the model with dosing=("{letter}1",) or the like',
+                    where=events.place(b, n, "rate"),
+                    what=f"RATE {code:g} asks for a parameter {letter}n that the model lacks, "
+                    f"with n = {cmt[b, n]}",
+                    remedy=f'build the model with dosing=("{letter}{cmt[b, n]}",)',
                 )
         return LinearPredictor(self, dataset)
 

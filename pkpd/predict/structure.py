@@ -9,6 +9,7 @@ parameters (doses, grids, places of the observations) is worked out once, in ``b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from pkpd.errors import DataError, PkpdError
 from pkpd.kinetics.compartments import LinearSystem
 from pkpd.solve.events.advance import DOSING_NAME
 from pkpd.solve.events.system import OdeSystem
+from pkpd.solve.events.timeline import EventOptions
 
 IndividualParameters = Mapping[str, Any]
 """Values by name: each a scalar, ``[B]`` by subject, or ``[B, N]`` by record."""
@@ -116,6 +118,17 @@ class Structure(Protocol):
             If the data set has a line or a dose that the structure does not know.
         """
         ...
+
+
+def carries_forward(part: Any) -> bool:
+    """Tell whether a structure takes parameters of a record over the interval that begins at it."""
+    if isinstance(part, EventOptions):
+        return part.carry == "forward"
+    if isinstance(part, tuple | list):
+        return any(carries_forward(each) for each in part)
+    if not is_dataclass(part) or isinstance(part, type):
+        return False
+    return any(carries_forward(getattr(part, one.name)) for one in fields(part))
 
 
 def check_lines(dataset: Dataset, lines: Sequence[str], name: str) -> np.ndarray:

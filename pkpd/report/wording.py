@@ -385,12 +385,12 @@ def published_text(row: EndpointRow, *, separator: str = " ") -> str:
 
 def assumed_inputs(rows: Iterable[EndpointRow]) -> dict[str, int]:
     """Assumed inputs of some rows, each with the number of rows that rest on it."""
-    counted: dict[str, int] = {}
+    resting: dict[str, int] = {}
     for row in rows:
         for name in dict.fromkeys(part.strip() for part in row.assumed.split(";")):
             if name:
-                counted[name] = counted.get(name, 0) + 1
-    return counted
+                resting[name] = resting.get(name, 0) + 1
+    return resting
 
 
 def counted(number: int, noun: str) -> str:

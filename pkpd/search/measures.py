@@ -35,11 +35,15 @@ class Planned:
         Drug -> unit of it.
     doses
         Drug -> its doses, and how many of each a week has.
+    regimen, days
+        The schedule, and the simulated days.
     """
 
     per_week: Mapping[str, float]
     units: Mapping[str, str]
     doses: Mapping[str, tuple[tuple[DoseRule, float], ...]]
+    regimen: Regimen
+    days: int
 
     def given_a_week(self, drug: str, course: Course) -> Floats:
         """Amount of a week in the drug's unit as each patient gets it, full doses, ``[L]``."""
@@ -50,6 +54,57 @@ class Planned:
         for rule, number in self.doses.get(drug, ()):
             total += number * given_amount(rule, rule.amount, surface, weight)
         return total
+
+    def followed_a_week(self, drug: str, course: Course, share: Floats) -> Floats:
+        """Amount of a week that each patient got, where counts decide, ``[L]``.
+
+        Each course of doses counts by its own dosing days, a day by the mean of the course's, and
+        what reductions take away by the amounts of the courses that can reduce.
+
+        Parameters
+        ----------
+        drug, course
+            Of the schedule; what became of the lanes.
+        share : float[L]
+            Dosing days weighted by the dose level, as a share of the planned; NaN for none.
+        """
+        daily = self._daily(drug, course)
+        given = [amount for amount, _ in daily if amount.any()]
+        alike = all(np.array_equal(amount, given[0]) for amount in given)
+        if alike or course.dosed is None or course.doses_given is None or course.full_doses is None:
+            return share * self.given_a_week(drug, course)
+        k, lanes = course.drugs.index(drug), np.arange(course.lanes)
+        dosed = np.cumsum((course.dosed >> k) & 1, axis=1)
+        before = np.concatenate([np.zeros((course.lanes, 1)), dosed], axis=1)
+        total, reducible, reduced_days = np.zeros((3, course.lanes))
+        after = np.zeros(course.lanes)  # dosing days of later courses
+        for c in reversed(range(len(daily))):
+            (amount, reduces), first = daily[c], course.first_day[:, c]
+            since = before[:, -1] - before[lanes, np.maximum(first - 1, 0)]
+            number = np.where(first > 0, since, after) - after
+            after += number
+            total += number * amount
+            reducible += number * amount * reduces
+            reduced_days += number * reduces
+        lowered = course.doses_given[:, k] - course.full_doses[:, k]
+        total -= lowered * reducible / np.maximum(reduced_days, 1.0)
+        return np.where(np.isnan(share), np.nan, 7.0 * total / self.days)
+
+    def _daily(self, drug: str, course: Course) -> list[tuple[Floats, bool]]:
+        """Mean amount of a dosing day of each course ``[L]``, and whether counts reduce it."""
+        surface, weight = course.surface, course.weight
+        assert surface is not None
+        assert weight is not None
+        found = []
+        for one in self.regimen.courses:
+            rules = [rule for rule in one.doses if rule.drug == drug]
+            total = np.zeros(course.lanes)
+            for rule in rules:
+                total += len(rule.days) * given_amount(rule, rule.amount, surface, weight)
+            days = len({day for rule in rules for day in rule.days})
+            reduces = any(m.drug == drug and m.reduce_on_resume for m in one.modifications)
+            found.append((total / max(days, 1), reduces))
+        return found
 
 
 def planned(regimen: Regimen, days: int) -> Planned:
@@ -87,14 +142,15 @@ def planned(regimen: Regimen, days: int) -> Planned:
             units.setdefault(rule.drug, set()).add(rule.unit)
     one_unit = {drug: next(iter(found)) for drug, found in units.items() if len(found) == 1}
     total = {drug: sum(n * rule.amount for rule, n in doses[drug]) for drug in one_unit}
-    return Planned(total, one_unit, {drug: tuple(doses[drug]) for drug in one_unit})
+    each = {drug: tuple(doses[drug]) for drug in one_unit}
+    return Planned(total, one_unit, each, regimen, days)
 
 
 def dose_measures(plans: Sequence[Planned]) -> tuple[Measure, ...]:
     """Dose intensities of the drugs of some schedules; of those with one unit in all of them."""
     found = []
     for drug in dict.fromkeys(drug for plan in plans for drug in plan.units):
-        units = {plan.units[drug] for plan in plans if drug in plan.units}
+        units = {plan.units.get(drug, "") for plan in plans if drug in plan.regimen.drugs}
         most = max(plan.per_week.get(drug, 0.0) for plan in plans)
         if len(units) == 1 and most > 0.0:
             found.append(dose_measure(drug, next(iter(units)), most))
@@ -150,8 +206,12 @@ def lanes_of(
     }
     for measure in doses:
         drug = measure.name.partition("_")[2]
-        share = shares.get(drug, np.ones(course.lanes))
-        made[measure.name] = share * plan.given_a_week(drug, course)
+        share = shares.get(drug)
+        made[measure.name] = (
+            plan.given_a_week(drug, course)
+            if share is None
+            else plan.followed_a_week(drug, course, share)
+        )
     return {name: np.asarray(value, dtype=np.float32) for name, value in made.items()}
 
 

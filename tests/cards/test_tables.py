@@ -66,6 +66,14 @@ def test_every_getter(read):
     table.done()
 
 
+def test_errors_are_of_the_public_type(read):
+    """A traceback named a type of this module, which the documents do not know."""
+    with pytest.raises(CardError) as caught:
+        read(GOOD).table("inner").text("x")
+    assert type(caught.value) is CardError
+    assert (caught.value.keys, caught.value.key) == (("inner",), "x")
+
+
 def test_defaults():
     empty = Table({}, "card.toml")
     assert empty.text("a", default=None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -297,3 +298,34 @@ def test_workers_of_this_machine_need_no_port_of_their_own():
             assert one is not None
             assert other is not None
             assert one.threads == other.threads == 1
+
+
+@pytest.mark.parametrize("error", [None, ValueError("of the work")])
+def test_what_dask_warns_of_at_the_end_alone_is_left_out(monkeypatch, error):
+    log = logging.getLogger("distributed.nanny")
+
+    class Dask:
+        def __init__(self, *words, **settings):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *words):
+            log.warning("Worker process still alive after 4.0 seconds, killing")
+            log.error("odd")
+
+    for name in ("LocalCluster", "Client"):
+        monkeypatch.setattr(f"distributed.{name}", Dask)
+    told, parent = [], logging.getLogger("distributed")
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: told.append(record.getMessage()))
+    monkeypatch.setattr(parent, "handlers", [handler])
+    before = parent.level
+    refused = nullcontext() if error is None else pytest.raises(ValueError, match="of the work")
+    with refused, workers("local", 2):
+        log.warning("in the work")
+        if error is not None:
+            raise error
+    assert told == ["in the work", "odd", "odd"]
+    assert parent.level == before

@@ -8,8 +8,9 @@ import pytest
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.data.nonmem import read_nonmem
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 from pkpd.predict.pk import compartments
+from pkpd.solve.events.timeline import EventOptions
 
 TABLE = """\
 ID,TIME,AMT,RATE,DV,WT,OCC
@@ -43,6 +44,19 @@ def test_predictions_at_the_old_times_are_the_old_ones(data):
     np.testing.assert_allclose(found[[1, 5, 7]], expected, rtol=1e-12)
     assert dense.occasion is not None
     assert dense.occasion[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_covariates_that_are_carried_forward_are_those_of_the_record_before(data):
+    structure = compartments(1, options=EventOptions(carry="forward"))
+    values = {"CL": 0.1 * data.covariates["WT"], "V": 0.5 * data.covariates["WT"]}
+    expected = np.asarray(structure.bind(data)(values))
+    dense = data.at_times({1: [0.5, 1, 12, 24, 27, 30, 40], 2: [3, 9]}, carry="forward")
+    wt = dense.covariates["WT"]
+    found = np.asarray(structure.bind(dense)({"CL": 0.1 * wt, "V": 0.5 * wt}))
+    np.testing.assert_allclose(found[[1, 5, 7]], expected, rtol=1e-12)
+    assert wt[0].tolist() == [70, 70, 70, 70, 70, 75, 75, 75, 80, 80, 80]
+    with pytest.raises(PkpdError, match="at_times, carry"):
+        data.at_times([1.0], carry="before")
 
 
 def test_several_lines_at_each_time(data):

@@ -160,6 +160,16 @@ def test_what_is_left_out_is_said(write):
     assert "without doses: subjects 2" in words
 
 
+def test_records_that_the_estimation_of_nonmem_leaves_out_are_left_out(write):
+    """MDV 100 and 101 (NONMEM Help, DV and MDV data items)."""
+    text = "ID,TIME,AMT,EVID,MDV,DV\n1,0,5,1,1,0\n1,1,.,0,100,3\n1,2,.,0,0,4\n1,3,.,0,101,.\n"
+    data = read_nonmem(write(text))
+    assert data.observations.value.tolist() == [4.0]
+    assert "left out: 2 rows with MDV 100 or 101" in data.summary()
+    with pytest.raises(DataError, match="row 2, ID 1, column MDV: 101 on a record with EVID 1"):
+        read_nonmem(write(text.replace("1,0,5,1,1,0", "1,0,5,1,101,0")))
+
+
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [

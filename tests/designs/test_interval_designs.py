@@ -201,6 +201,21 @@ def test_the_reason_of_a_stay_is_the_true_one(design, text, holds):
     assert told.startswith(holds or ".")
 
 
+def test_backfilled_patients_do_not_end_titration():
+    """One more patient at a lower dose ended it: cohorts of three followed without any DLT."""
+    design = BackfillBOIN(levels=4, target=0.25, titrate=True)
+    backfilled = TrialData(
+        (2, 1, 0, 0), (0,) * 4, 2, backfilled=(1, 0, 0, 0), responses=(1, 0, 0, 0)
+    )
+    for seen in (backfilled, replace(backfilled, pending=(Pending(1, 0.2),))):
+        data = seen.batch()
+        level = design.decide(data).level
+        assert (level.tolist(), design.size(data, level).tolist()) == ([3], [1])
+    toxic = replace(backfilled, dlts=(0, 1, 0, 0)).batch()
+    level = design.decide(toxic).level
+    assert (level.tolist(), design.size(toxic, level).tolist()) == ([2], [2])
+
+
 def test_tite_boin_says_that_titration_fills_its_dose():
     design = TiteBOIN(levels=3, target=0.25, titrate=True, most_pending_share=1.0)
     found = design.next_dose(TrialData((1, 1, 1), (1, 0, 0), 3, (Pending(3, 0.9),)))

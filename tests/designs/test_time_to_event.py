@@ -126,12 +126,63 @@ def test_effective_sample_size():
         assert rows[n, y, 0].letters == ("X",)
 
 
+@pytest.mark.parametrize("estimator", ["imputation", "effective sample size"])
+def test_1_of_3_stays_whoever_is_pending(estimator):
+    """It stepped down with a patient pending, and stayed once all were assessed."""
+    how = {"levels": 3, "target": 0.25, "estimator": estimator, "most_pending_share": 0.5}
+    design = TiteBOIN(**how, stay_at_1_of_3=True)
+    pending = (Pending(2, 0.5),)
+    seen = TrialData((3, 3, 0), (0, 1, 0), 2, pending)
+    assert TiteBOIN(**how).next_dose(seen).action == Action.DEESCALATE
+    found = design.next_dose(seen)
+    assert (found.action, found.level) == (Action.STAY, 2)
+    assert "de-escalate" not in found.reason
+    assert design.next_dose(replace(seen, pending=pending * 2)).action == Action.SUSPEND
+    assert design.next_dose(replace(seen, dlts=(0, 2, 0))).level == 1
+    rows = {(r.patients, r.dlts, r.pending): r.letters for r in pending_table(design, 6)}
+    assert [rows[3, 1, c] for c in range(3)] == [("S",), ("S",), ("W",)]
+    plain = {(r.patients, r.dlts, r.pending): r for r in pending_table(TiteBOIN(**how), 6)}
+    others = [r for r in pending_table(design, 6) if (r.patients, r.dlts) != (3, 1)]
+    assert all(plain[r.patients, r.dlts, r.pending] == r for r in others)
+
+
 def test_effective_sample_size_waits_for_two_to_complete():
     design = TiteBOIN(levels=3, target=0.3, estimator="effective sample size")
     rows = {(r.patients, r.dlts, r.pending): r.letters for r in pending_table(design, 6)}
     assert rows[3, 0, 1] == ("E",)
     assert rows[3, 0, 2] == rows[3, 0, 3] == rows[6, 0, 5] == ("W",)
     assert rows[6, 1, 4] == ("D", "S", "E")
+
+
+def test_what_escalation_needs_holds_nobody_back_where_the_dose_does_not_rise():
+    """At the highest dose, and below one that is out, accrual waited for an escalation."""
+    for how in (
+        {"estimator": "effective sample size"},
+        {"least_weight_to_escalate": 0.5, "most_pending_share": 1.0},
+    ):
+        design = TiteBOIN(levels=3, target=0.3, **how)
+        waiting = (Pending(3, 0.9), Pending(3, 0.3))
+        top = TrialData((3, 3, 3), (0, 0, 0), 3, waiting)
+        found = design.next_dose(top)
+        assert (found.action, found.level) == (Action.STAY, 3)
+        assert found.reason.endswith("; there is no higher dose.")
+        middle = replace(top, current=2, pending=tuple(replace(p, level=2) for p in waiting))
+        below = replace(middle, dlts=(0, 0, 3))
+        assert design.next_dose(below).action == Action.STAY
+        assert design.next_dose(replace(middle, treated=(3, 3, 0))).action == Action.SUSPEND
+
+
+@pytest.mark.parametrize("estimator", ["imputation", "effective sample size"])
+def test_titration_waits_for_a_single_patient_of_bad_news(estimator):
+    """The dose rose after a patient whose DLT was as good as sure."""
+    how = {"levels": 3, "target": 0.3, "titrate": True, "completed_to_escalate": 0}
+    design = TiteBOIN(**how, estimator=estimator, most_pending_share=1.0)
+    for bad in (Pending(2, -1e6), Pending(2, fraction=0.95)):
+        found = design.next_dose(TrialData((1, 1, 0), (0, 0, 0), 2, (bad,)))
+        assert (found.action, found.level) == (Action.SUSPEND, 2)
+        assert found.reason.endswith("; titration goes on once the assessment has ended.")
+    for good in (Pending(2, 0.9), Pending(2, fraction=0.05)):
+        assert design.next_dose(TrialData((1, 1, 0), (0, 0, 0), 2, (good,))).level == 3
 
 
 @pytest.mark.parametrize("target", [0.15, 0.2, 0.25, 0.3, 0.4])
@@ -204,6 +255,15 @@ def test_rolling_six_finds_the_dose_below_one_that_is_exceeded():
     assert (five.action, five.mtd) == (Action.STOP, 1)
     lowest = design.next_dose(TrialData((3, 0, 0), (2, 0, 0), current=1))
     assert (lowest.action, lowest.mtd) == (Action.STOP, None)
+
+
+@pytest.mark.parametrize("most", [3, 4, 5])
+def test_rolling_six_selects_the_dose_that_it_has_found(most):
+    """A dose of at most five patients, one with a DLT, was found as tolerated and not selected."""
+    design = RollingSix(levels=3, enrolled_most=most)
+    found = design.next_dose(TrialData((most, 3, 0), (1, 2, 0), current=2))
+    assert "dose 1 below it is tolerated" in found.reason
+    assert found.mtd == 1
 
 
 def test_without_pending_patients_rolling_six_and_three_plus_three_agree():

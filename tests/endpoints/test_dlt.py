@@ -183,6 +183,26 @@ def test_who_dies_before_the_look_cannot_be_judged():
     assert seen.status.tolist() == [DLTStatus.DLT] * 3 + [DLTStatus.DIED]
 
 
+def test_who_dies_with_the_event_has_it_though_the_look_lies_beyond_the_days():
+    """A clock begins late: the marrow is known up to death, and is not asked for later."""
+    hazard = np.zeros((4, HORIZON_DAYS))
+    hazard[:3, 70:] = 1.0
+    blasts = np.full((4, HORIZON_DAYS), 2.0)
+    blasts[1] = 60.0
+    mortal = replace(
+        COUNTS, cumulative_hazard=hazard, death_score=np.full(4, 0.5), marrow_blasts=blasts
+    )
+    rule = replace(RULE, kind="low_count_duration", duration_days=(0.0, 0.0))
+    found = evaluate_rule(rule, mortal, start=46.0)
+    assert found.line_failed.any(axis=0).tolist() == [False, True, True, True]
+    assert found.status.tolist() == [
+        DLTStatus.DIED,
+        DLTStatus.DIED,
+        DLTStatus.DLT,
+        DLTStatus.TOO_SHORT,
+    ]
+
+
 @pytest.mark.parametrize(
     ("days", "by_day", "expected"),
     [

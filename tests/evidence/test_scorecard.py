@@ -193,6 +193,21 @@ def test_low_counts_at_the_start_are_told_apart(tmp_path):
     assert right.log_score > wrong.log_score
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "value"), [("anc_recovery_diff_d", -5.0), ("anc_recovery_time_ratio", 0.8)]
+)
+def test_what_compares_two_arms_is_not_scored_as_a_day(tmp_path, endpoint, value):
+    """Five days earlier was scored as day -5: the logarithm of a negative number."""
+    file = tmp_path / "rows.csv"
+    less = SEVEN.replace("60", "45")
+    head = HEAD.replace("mark", "mark,other_schedule")
+    file.write_text(f"{head}S,aml,{SEVEN},60,{endpoint},{value},,,READ,{less}\n")
+    (row,) = load_evidence(file).rows
+    said = predicted_row(row, np.linspace(0.5, 1.5, 50) * value, np.empty(0))
+    assert np.median(said.values) == pytest.approx(value)
+    assert np.isnan(said.log_score)
+
+
 def test_every_endpoint_of_the_tables_has_words():
     """Long runs of low counts and cytopenias at the start were told by their short names."""
     for file in (*LEARNING_FILES, "later_outcomes.csv", "unseen_outcomes.csv"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pkpd.cards.tables import PlacedError
 from pkpd.comparison.uncertainty import risk
 from pkpd.designs import ThreePlusThree, characteristics
 from pkpd.designs.design_card import design_of, load_design
+from pkpd.errors import CardError
 from pkpd.explorer.dose_finding import dose_finding
 from pkpd.explorer.simulation import explore
 from pkpd.explorer.state import BadStateError, read_state
@@ -83,7 +83,7 @@ def test_mistakes_have_the_place_of_their_control(found, asked, place):
     with pytest.raises(BadStateError) as caught:
         dose_finding(found, asked)
     (problem,) = caught.value.problems
-    assert isinstance(problem, PlacedError)
+    assert isinstance(problem, CardError)
     assert (*problem.keys, *([problem.key] if problem.key else []))[: len(place)] == place
 
 

@@ -698,6 +698,39 @@ def test_what_is_said_of_the_pictures_is_true_of_them(page):
 
 
 @pytest.mark.slow
+def test_curves_whose_figures_fail_are_not_those_before(page):
+    errors = {"errors": [{"text": "server: the memory does not suffice.", "path": []}]}
+
+    def answered(route):
+        if route.request.post_data_json["sketch"]:
+            route.continue_()
+        else:
+            route.fulfill(status=200, json=errors)
+
+    page.route("**/api/simulate", answered)
+    slide(page, DOSE, "36")
+    page.wait_for_function("() => !document.getElementById('problems').hidden")
+    said = "Only the curves are of what is set, under some draws; the rest cannot be simulated"
+    assert page.locator("#state").text_content() == f"{said}: see what is told."
+    assert page.locator("#pictures.sketch").count() == 1
+    assert page.locator("#pictures.old").count() == 0
+
+
+@pytest.mark.slow
+def test_an_older_sketch_is_not_said_to_be_what_is_set(page):
+    said, held = page.locator("#state"), []
+    page.route("**/api/simulate", lambda route: held.append(route))
+    slide(page, DOSE, "33")
+    while not held:
+        page.wait_for_timeout(10)
+    slide(page, DOSE, "34")
+    held[0].continue_()
+    page.wait_for_function("() => !document.getElementById('sketched').hidden")
+    page.wait_for_function("() => document.getElementById('state').textContent.includes('before')")
+    assert said.text_content().endswith("under way; the pictures are those before.")
+
+
+@pytest.mark.slow
 def test_a_file_that_cannot_be_simulated_has_no_pictures_before(browser, address):
     page = browser.new_page()
     page.set_default_timeout(SHOWN_MS)

@@ -102,3 +102,39 @@ def test_a_subject_without_a_dose_is_named():
     ).assign(DV=[None, 8.0, 4.0, 2.0, 3.0, 1.0])
     with pytest.warns(PkpdWarning, match="no dose of subject 2 is followed by samples"):
         assert pkpd.nca(table)["subject"].tolist() == [1]
+
+
+@pytest.mark.parametrize("by_data", [True, False])
+def test_other_doses_within_the_interval_leave_no_clearance(by_data):
+    """100 every morning and 50 every evening: neither profile has the area of its own dose."""
+
+    def level(t):
+        every = [(dose, t - at + 24 * n) for dose, at in ((100, 0), (50, 12)) for n in range(40)]
+        return sum(np.where(ago >= 0, dose / VOLUME * np.exp(-K * ago), 0.0) for dose, ago in every)
+
+    rows = [(0, 100, 1, 24, np.nan), *((t, 0, 0, 0, level(t)) for t in (0, 1, 3, 6, 9))]
+    rows += [(12, 50, 2, 24, np.nan), *((t, 0, 0, 0, level(t)) for t in (12, 13, 15, 18, 21, 24))]
+    table = pd.DataFrame(rows, columns=["TIME", "AMT", "SS", "II", "DV"]).assign(ID=1)
+    given = {}
+    if not by_data:
+        table, given = table[["ID", "TIME", "AMT", "DV"]], {"tau_h": 24.0, "steady_state": True}
+    found = pkpd.nca(table, route="iv", **given)
+    names = ["auc_tau", "cavg", "ctrough", "cl_f", "vz_f", "vss", "mrt"]
+    assert found[names].isna().all(axis=None)
+    assert found["remark"].str.startswith("other doses are given within the interval").all()
+    assert found["lambda_z"].to_numpy() == pytest.approx(K)
+
+
+def test_a_steady_state_that_stands_alone_or_ends_early_has_a_clearance():
+    times = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 10, 12.0])
+    values = sum(single(times + TAU * j) for j in range(40))
+    alone = frame(times, values, SS=2, II=TAU, ADDL=1)
+    assert pkpd.nca(alone)["cl_f"][0] == pytest.approx(1.0, rel=0.01)
+    other = pd.DataFrame({"ID": [1], "TIME": [10.5], "AMT": [20], "DV": [None]})
+    early = pd.concat([frame(times, values, SS=1, II=TAU)[:-1], other]).fillna({"SS": 0, "II": 0})
+    assert pkpd.nca(early)["cl_f"][0] == pytest.approx(1.0, rel=0.02)
+    # where the user says that all is steady, a dose may be a little early
+    said = early.drop(columns=["SS", "II"])
+    late = said.assign(TIME=said["TIME"].replace({10.5: 11.5}))
+    assert np.isnan(pkpd.nca(said, tau_h=TAU, steady_state=True)["cl_f"][0])
+    assert pkpd.nca(late, tau_h=TAU, steady_state=True)["cl_f"].notna().all()

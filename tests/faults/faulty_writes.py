@@ -1,7 +1,8 @@
 """Write a comparison in children that end, or fail, at each step; tell what each left as JSON.
 
 ``python faulty_writes.py killed FOLDER`` ends the n-th child before its n-th change to the file
-system; ``full`` lets files grow to few bytes only; ``two`` writes two comparisons at once.
+system; ``full`` lets files grow to few bytes only; ``two`` writes two comparisons at once;
+``search`` is ``killed`` of a search.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import xarray as xr
+from matplotlib import pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import synthetic
 from faulty_steps import ended_before, in_child
 
+from pkpd.files import read_netcdf, settle
 from pkpd.report.comparison import tables
+from pkpd.search.result import SearchResult
 
 OLD = synthetic.make_result((1, 1))
 NEW = synthetic.make_result((1,))
@@ -65,6 +73,43 @@ def killed(folder):
             return
 
 
+def search(folder):
+    """Kill a search at every step of its writing, and look before and after the next one begins."""
+
+    def save(seed):
+        table = pd.DataFrame({"seed": [seed]})
+        of = SimpleNamespace(
+            dataset=xr.Dataset({"seed": seed}), table=lambda: table, differences=lambda: table,
+            plot=plt.figure,
+        )  # fmt: skip
+        SearchResult.save(of, folder)
+
+    def seeds():
+        read = {"search.nc": lambda p: int(read_netcdf(p)["seed"])}
+        found = {
+            p.name: read.get(p.name, lambda q: int(pd.read_csv(q)["seed"].iloc[0]))(p)
+            for p in folder.iterdir()
+            if not p.name.startswith(".") and p.suffix != ".svg"
+        }
+        return [found.get(n) for n in ("search.nc", "schedules.csv", "differences.csv")]
+
+    for n in range(400):
+        shutil.rmtree(folder, ignore_errors=True)
+        save(1)
+
+        def work(n=n):
+            ended_before(n)
+            save(2)
+
+        status = in_child(work)
+        before = seeds()
+        settle(folder, last="search.nc")
+        hidden = [p.name for p in folder.iterdir() if p.name.startswith(".")]
+        yield {"status": status, "before": before, "after": seeds(), "hidden": hidden}
+        if status == 0:
+            return
+
+
 def full(folder):
     """Let no file grow beyond some bytes."""
     tables.write_results(OLD, folder, figures=False)
@@ -102,6 +147,6 @@ def two(folder):
 
 
 if __name__ == "__main__":
-    how = {"killed": killed, "full": full, "two": two}[sys.argv[1]]
+    how = {"killed": killed, "full": full, "two": two, "search": search}[sys.argv[1]]
     for told in how(Path(sys.argv[2])):
         print(json.dumps(told))

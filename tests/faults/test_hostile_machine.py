@@ -19,6 +19,7 @@ from pkpd.cards.tables import read_toml
 from pkpd.data.nonmem import read_nonmem
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.machine import lend_home
 from pkpd.nonmem import read_listing
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,43 @@ def homeless(tmp_path_factory):
 @pytest.mark.slow
 def test_no_home_and_no_cache_folder(homeless):
     assert homeless["trials"]
+
+
+_NOBODY = "import pwd; pwd.getpwuid = lambda number: {}[number]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ("", {"HOME": "/proc/none"}),
+        (_NOBODY, {}),  # as where a container runs for a user without an entry
+        (_NOBODY, {"XDG_CACHE_HOME": "/proc/none"}),
+    ],
+)
+def test_pymc_is_imported_where_there_is_no_home(before, words, tmp_path):
+    code = f"{before}\nimport pkpd.pymc, os\nprint(os.environ['HOME'], pkpd.pymc.observe.__name__)"
+    bare = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "PYTENSOR_FLAGS")
+    rest = {k: v for k, v in os.environ.items() if k not in bare}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=rest | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)} | words,
+    )
+    assert done.returncode == 0, done.stderr
+    home, name = done.stdout.split()
+    assert Path(home).parent == tmp_path
+    assert name == "observe"
+    assert not Path(home).exists()
+
+
+def test_a_home_is_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    before = dict(os.environ)
+    lend_home()
+    assert dict(os.environ) == before
 
 
 def test_compilations_are_not_kept_where_no_folder_can_be():

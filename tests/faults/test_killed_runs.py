@@ -81,6 +81,52 @@ def test_a_killed_comparison_leaves_the_earlier_results(tmp_path):
     assert tables.read_rows(out / "results.csv")
 
 
+def contents(folder):
+    """Bytes of the files of a folder that are not hidden."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+@pytest.mark.long  # test_written_whole ends what it writes by
+def test_a_killed_search_leaves_the_earlier_result(tmp_path):
+    menu, out = tmp_path / "mine.toml", tmp_path / "out"
+    menu.write_text(TWO_AMOUNTS)
+
+    def start(seed, folder=out):
+        words = ["search", menu, "--patients", 20, "--draws", 4, "--once", "--marrow", "friberg"]
+        words += ["--out", folder, "--seed", seed]
+        command = [sys.executable, "-m", "pkpd", *map(str, words)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    for seed, folder in ((1, out), (2, tmp_path / "whole")):
+        whole = start(seed, folder)
+        _, errors = whole.communicate(timeout=500)
+        assert whole.returncode == 0, errors
+    first, second = contents(out), contents(tmp_path / "whole")
+    assert first["schedules.csv"] != second["schedules.csv"]
+    for moment in ("at once", "progress is said", "files are written"):
+        running = start(2)
+        if moment == "progress is said":
+            assert running.stderr.readline()
+        deadline = time.monotonic() + 500
+        while (
+            moment == "files are written"
+            and not list(out.glob(".writing-*/search.nc"))
+            and running.poll() is None
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.002)
+        assert running.poll() is None, moment
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+        assert contents(out) == first, moment
+    again = start(2)
+    _, errors = again.communicate(timeout=500)
+    assert again.returncode == 0, errors
+    for name in ("schedules.csv", "differences.csv"):
+        assert contents(out)[name] == second[name]
+    assert {p.name for p in out.iterdir()} == set(second)
+
+
 @pytest.mark.long  # test_learning: simulations are kept and go on
 def test_a_killed_calibration_goes_on_to_the_same_end(tmp_path):
     tests = Path(__file__).parents[1] / "evidence"

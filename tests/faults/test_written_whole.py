@@ -124,6 +124,18 @@ def test_a_comparison_killed_at_any_step_leaves_the_earlier_results_or_the_new(t
     assert seen <= {(2, 2), (2, 1), (None, 1), (1, 1)}
 
 
+@pytest.mark.long  # as of the comparison
+def test_a_search_killed_at_any_step_leaves_the_earlier_result_or_the_new(tmp_path):
+    found, _ = told("search", tmp_path / "out")
+    assert len(found) > 15
+    assert [one["status"] for one in found] == [-signal.SIGKILL] * (len(found) - 1) + [0]
+    seen = [(one["before"], one["after"]) for one in found]
+    assert all(one["hidden"] == [] for one in found)
+    assert {tuple(after) for _, after in seen} == {(1, 1, 1), (2, 2, 2)}
+    # half moved: without search.nc, which tells of a complete run
+    assert all(before[0] is None or len(set(before)) == 1 for before, _ in seen)
+
+
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_earlier_results(tmp_path):
     found, errors = told("full", tmp_path / "out")

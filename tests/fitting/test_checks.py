@@ -228,6 +228,15 @@ def test_checks_of_maximum_likelihood(decay):
     assert any("k 133 %" in text for text in checks.problems)
 
 
+def test_only_draws_are_called_an_approximation(decay):
+    zero = np.zeros((8, 2))
+    values = {"estimates": start_values(decay.model), "random": zero, "messages": ()}
+    likely = SimpleNamespace(likelihood=decay, method="laplace", log_likelihood=-50.0, **values)
+    drawn = SimpleNamespace(likelihood=decay, draws=around(decay, 30), record={"method": "map"})
+    told = ["".join(check(one, replicates=60, quick=True).problems) for one in (likely, drawn)]
+    assert ["are an approximation" in text for text in told] == [False, True]
+
+
 def test_a_wrong_model_is_told():
     likelihood = bind(decay_model(additive(0.05), omega=(0.02, 0.02)), decay_data(n=8))
     checks = check(around(likelihood), replicates=100, quick=True)

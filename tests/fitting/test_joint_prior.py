@@ -17,6 +17,7 @@ from scipy import stats
 from small_data import Straight
 
 import pkpd
+from pkpd.checks import compare_fits, runs
 from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.density import build_model
 from pkpd.fitting.bayes.program import compile_density
@@ -216,6 +217,17 @@ def test_a_tight_prior_decides(fits):
     assert "of which the prior is" in found.summary()
 
 
+def test_criteria_beside_each_other_are_those_of_the_fits(fits, tmp_path):
+    pair = fits["none"], fits["tight"]
+    table = compare_fits(*pair).table
+    for name, one in zip(("none", "tight"), pair, strict=True):
+        one.save(tmp_path / f"{name}.nc")
+    for kept in (table, runs(tmp_path)):
+        for row, one in zip(kept.itertuples(), pair, strict=True):
+            told = row.aic, row.bic, row.bic_subjects
+            assert told == pytest.approx((one.aic, one.bic, one.bic_subjects))
+
+
 @pytest.mark.slow
 def test_a_prior_makes_up_for_few_data():
     data = straight_data(1)
@@ -299,6 +311,15 @@ def test_draws_of_the_prior_are_those_of_scipy():
     assert np.mean(drawn["omega_level"] ** 2) == pytest.approx(mean[0, 0], rel=0.03)
     cross = drawn["omega_level"] * drawn["omega_slope"] * drawn["partial_level_slope"]
     assert np.mean(cross) == pytest.approx(mean[1, 0], rel=0.1)
+
+
+def test_draws_of_the_prior_are_none_that_a_parameter_cannot_have():
+    names = ("omega_level", "partial_level_slope")
+    wide = JointPrior([JointNormal(names, [0.3, 0.5], np.diag([0.3, 0.5]) ** 2)])
+    likelihood = bind(model(wide), straight_data(3))
+    drawn = prior_draws(likelihood, 500, seed=2).population
+    assert drawn["omega_level"].min() > 0.0
+    assert np.abs(drawn["partial_level_slope"]).max() < 1.0
 
 
 def test_a_model_keeps_its_prior():

@@ -20,6 +20,9 @@ from pkpd.checks import (
     runs,
 )
 from pkpd.errors import PkpdError
+from pkpd.fitting.bayes.posterior import _normal
+from pkpd.fitting.bayes.sample import SamplerSettings
+from pkpd.fitting.checks.all_checks import _intervals
 from pkpd.fitting.maximum.description import at_edge, description, extra_parameters
 from pkpd.fitting.maximum.estimate import maximum_likelihood
 from pkpd.fitting.maximum.scales import FreeParameters
@@ -102,6 +105,22 @@ def test_criteria_are_those_of_the_closed_form(without_groups):
     wide, narrow = without_groups.table(0.95).loc["a"], without_groups.table(0.5).loc["a"]
     ratio = (wide.upper - wide.lower) / (narrow.upper - narrow.lower)
     assert ratio == pytest.approx(stats.norm.ppf(0.975) / stats.norm.ppf(0.75))
+
+
+def test_a_standard_deviation_that_is_hardly_known_is_not_below_zero(with_groups):
+    at = with_groups.names.index("omega_a")
+    covariance = with_groups.covariance_x.copy()
+    covariance[at, at] = 25.0
+    wide = replace(with_groups, covariance_x=covariance)
+    row = wide.table().loc["omega_a"]
+    assert row.lower == 0.0
+    assert row.upper > row.estimate
+    low, high = _intervals(wide)["omega_a"]
+    assert (low, high > row.estimate) == (0.0, True)
+    assert wide.table().lower["sigma_DV"] == with_groups.table().lower["sigma_DV"]
+    settings = SamplerSettings(draws=200, chains=1)
+    drawn = _normal(wide.likelihood, wide, settings).posterior["omega_a"].values
+    assert drawn.min() > 0.0
 
 
 # -- likelihood ratios ----------------------------------------------------------------------

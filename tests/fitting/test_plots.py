@@ -23,6 +23,7 @@ from pkpd.fitting.checks.vpc import vpc
 from pkpd.fitting.draws import Draws, single_draw
 from pkpd.fitting.model.covariate_effects import power
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.priors import fixed
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, parameter
 from pkpd.fitting.plots.forest import _label
@@ -43,6 +44,7 @@ from pkpd.fitting.plots.random_effects import (
 from pkpd.fitting.plots.style import smooth
 from pkpd.fitting.plots.vpc import plot_below_limit, plot_vpc, plot_vpc_panel
 from pkpd.predict.pk import compartments
+from pkpd.solve.events.timeline import EventOptions
 
 
 def made(dataset):
@@ -260,6 +262,23 @@ def test_inserted_records_take_what_holds_at_the_next_record(oral):
     # no dose is given twice
     assert events.is_dose.sum() == oral.dataset.events.is_dose.sum()
     assert events.addl.sum() == 2
+
+
+def test_curves_go_through_predictions_where_records_hold_forward():
+    rows = [(1, 0, 100, None, 50), (1, 2, 0, 4.0, 50), (1, 10, 0, 2.0, 100), (1, 30, 0, 0.1, 100)]
+    table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "WT"])
+    data = pkpd.read_nonmem(table, covariates=["WT"])
+    effect = power("WT", 50.0, fixed(1.0))
+    for carry, cl in (("backward", 4.0), ("forward", 2.0)):
+        drug = compartments(1, options=EventOptions(carry=carry))
+        values = [parameter("CL", 2.0, effects=effect), parameter("V", 20.0)]
+        likelihood = bind(PopulationModel(drug, values, additive(0.3)), data)
+        draws = single_draw(likelihood, {}, np.zeros((1, 0)))
+        found = residuals(draws)
+        curves = individual_curves(draws, found, points=31)
+        at = [np.flatnonzero(curves.time == t)[0] for t in (6.0, 10.0, 30.0)]
+        exact = 5 * np.exp(-0.2) * np.exp(-cl / 20.0 * 4.0)
+        np.testing.assert_allclose(curves.ipred[at], [exact, *found.ipred[1:]], rtol=1e-9)
 
 
 @pytest.mark.slow

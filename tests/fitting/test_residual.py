@@ -252,6 +252,23 @@ def test_simulated_values_have_the_distribution_of_the_density(form, nu):
     assert stats.kstest(z, base(nu).cdf).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("nu", [None, 1.0])
+def test_nothing_is_below_every_limit_on_the_log_scale(nu):
+    error = lognormal(0.2, nu=nu)
+    value, none = np.array([0.1, 0.1, 0.1, 2.0]), np.array([-np.inf, 0.0, 0.05, -np.inf])
+    codes = np.array([BELOW, BELOW, BELOW, NOT_CENSORED])
+
+    def each(f, a):
+        return error.log_density(f, [a], nu, value, codes, none)
+
+    found = np.asarray(each(jnp.array([0.0, 0.0, 0.0, 2.1]), 0.2))
+    assert found[:2].tolist() == [0.0, 0.0]
+    assert np.isnan(found[2])  # it was between two limits
+    slopes = jax.grad(lambda f, a: jnp.nansum(each(f, a)[:2]), argnums=(0, 1))
+    by_f, by_a = slopes(jnp.array([0.0, 0.0, 0.0, 2.1]), 0.2)
+    assert (np.asarray(by_f).tolist(), float(by_a)) == ([0.0] * 4, 0.0)
+
+
 def test_names_of_the_coefficients():
     assert list(additive(1.0).estimates("c")) == ["sigma_c"]
     assert list(combined(1.0, 0.1, nu=4.0).estimates("c")) == [

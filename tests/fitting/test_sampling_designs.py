@@ -21,6 +21,7 @@ from pkpd.fitting.information.quantities import Linearised, refuse_what_has_no_m
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.models import (
+    EventOptions,
     Friberg,
     PopulationModel,
     compartments,
@@ -227,6 +228,18 @@ def test_variability_between_occasions():
     found = expected_information(model, groups, scale="variance")
     names = ("CL", "V", "ka", "omega_CL^2", "omega_V^2", "omega_ka^2", "omega_occasion_CL^2")
     assert np.round(told(found, *names)).tolist() == [6, 9, 11, 106, 43, 63, 79]
+
+
+def test_an_occasion_begins_at_its_hour_where_records_hold_forward():
+    """One dose and a sample in each of two occasions: the second is all from its hour on."""
+    errors = []
+    for carry in ("backward", "forward"):
+        drug = compartments(1, options=EventOptions(carry=carry))
+        values = [parameter("CL", 2.0, iov=0.3), parameter("V", 20.0)]
+        model = PopulationModel(drug, values, residual.lognormal(fixed(0.1)))
+        found = expected_information(model, group(9, [6, 30], {"AMT": 100}, occasions=[10]))
+        errors.append([*found.standard_errors.values()])
+    np.testing.assert_allclose(*errors, rtol=1e-9)
 
 
 # -- closed forms ----------------------------------------------------------------------------------

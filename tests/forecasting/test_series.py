@@ -22,12 +22,14 @@ from pkpd.models import (
     LinearStructure,
     PopulationModel,
     compartments,
+    covariate,
     fixed,
     linear_system,
     marrow_model,
     parameter,
     residual,
 )
+from pkpd.solve.events.timeline import EventOptions
 
 OMEGA, WHITE, SD, TAU = 0.6, 0.15, 0.3, 200.0
 DAY = 24.0
@@ -62,6 +64,39 @@ def test_the_next_of_two_counts_at_one_time_is_the_second():
     for table in tables:
         assert table["TIME"].tolist() == [5.0, 6.0]
         np.testing.assert_allclose(table["observed"], [1.5, 1.6])
+
+
+def test_covariates_that_are_carried_forward_are_so_between_counts():
+    """A forecast between two counts is that of data with a record there."""
+    rows = [{"ID": 1, "TIME": 0.0, "AMT": 100.0, "EVID": 1, "DV": np.nan, "WT": 70.0}]
+    rows += [
+        {"ID": 1, "TIME": 10.0 * k, "AMT": 0.0, "EVID": 0, "DV": 4.0 - 0.3 * k, "WT": 70.0 + 30 * k}
+        for k in range(1, 8)
+    ]
+    there = {"ID": 1, "TIME": 65.0, "AMT": 0.0, "EVID": 2, "DV": np.nan, "WT": 250.0}
+    by_weight = covariate.power("WT", 70.0, fixed(1.0))
+    made = PopulationModel(
+        compartments(1, options=EventOptions(carry="forward")),
+        [
+            parameter("CL", 0.5, iiv=0.3, effects=by_weight),
+            parameter("V", 20.0, effects=by_weight),
+        ],
+        residual.lognormal(0.2),
+    )
+    ahead = [Horizon("half a day", 15.0 / 24.0, None)]  # from 50 h to 65 h
+    tables = [
+        forecast_series(
+            made,
+            pkpd.read_nonmem(pd.DataFrame(one), covariates=["WT"]),
+            ahead,
+            engine="map",
+            bank=10,
+        )
+        for one in (rows, [*rows[:7], there, *rows[7:]])
+    ]
+    first = [table.iloc[:1] for table in tables]
+    assert first[0]["TIME"].tolist() == [65.0 / 24.0]
+    pd.testing.assert_frame_equal(*first)
 
 
 def test_the_last_count_needs_errors_of_others():
@@ -224,6 +259,12 @@ def test_horizons_choose_their_counts():
     assert Horizon("then", 7, None).target(time, 4) == 45 * DAY
 
 
+def test_horizons_take_hours_in_a_list():
+    hours = [0, 240, 648]
+    assert [NEXT.target(hours, k) for k in range(3)] == [240.0, 648.0, None]
+    assert Horizon("4 weeks", 28, (24, 32)).target(tuple(hours), 0) == 648.0
+
+
 def test_forecasts_from_the_last_count_need_no_later_one():
     data = patients(2, 6)
     found = forecast_series(
@@ -356,6 +397,13 @@ def test_scores_of_no_forecasts_are_refused():
 
 def test_two_counts_of_one_time_are_compared_each_with_itself():
     head = {"ID": [1, 1, 2], "ORIGIN": 3.0, "TIME": 7.0, "horizon": "next", "counts": [5, 6, 5]}
+    one, other = (pd.DataFrame({**head, "crps": s}) for s in ([1.0, 2.0, 3.0], [0.5, 0.0, 1.0]))
+    # 0.5, 2 and 2; crosswise the mean would be 1.4
+    assert difference(one, other)["next"] == pytest.approx((1.5, 1.0 / 3.0))
+
+
+def test_rows_that_nothing_tells_apart_are_compared_once():
+    head = {"ID": [1, 1, 2], "ORIGIN": 3.0, "TIME": 7.0, "horizon": "next", "counts": 5}
     one, other = (pd.DataFrame({**head, "crps": s}) for s in ([1.0, 2.0, 3.0], [0.5, 0.0, 1.0]))
     # 0.5, 2 and 2; crosswise the mean would be 1.4
     assert difference(one, other)["next"] == pytest.approx((1.5, 1.0 / 3.0))

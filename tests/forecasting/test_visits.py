@@ -11,6 +11,7 @@ from known_answer import ERROR, NORMAL, SPREAD, FlatLanes
 from typer.testing import CliRunner
 
 import pkpd
+from pkpd.cards.rule_cards import load_rule
 from pkpd.cards.trial_cards import load_trial
 from pkpd.cli import app
 from pkpd.distributions import stream
@@ -284,6 +285,28 @@ def test_bad_input_gets_one_sentence(source, changes, told):
     assert "\n" not in str(caught.value)
 
 
+def test_a_rule_that_does_not_tell_recovery_needs_counts(source):
+    """Visits under a rule of low counts were those of recovery to 0.5 and 20, without a word."""
+    rule = load_rule("neutropenia_7_days")
+    told = "visits, rule neutropenia_7_days: it is of low counts, and does not say .*; give back"
+    with pytest.raises(PkpdError, match=told):
+        choose_visits(source, CLOFARABINE, (8, 12), 1, rule=rule, **SMALL)
+    none = load_rule("karp_2007")
+    with pytest.raises(PkpdError, match="visits, rule karp_2007: it has no counts; leave it out"):
+        choose_visits(source, CLOFARABINE, (8, 12), 1, rule=none, **SMALL)
+    given = SMALL | {"back": {"neutrophils": 1.0}}
+    plan = choose_visits(source, CLOFARABINE, (8, 12), 1, rule=rule, **given)
+    assert plan.criterion == "neutrophils >= 1"
+
+
+def test_recovery_is_that_of_the_rule(source):
+    rule = load_rule("leukemia_d42_generic")
+    counts = tuple(replace(one, at_least=2 * one.at_least) for one in rule.criteria)
+    rule = replace(rule, criteria=counts)
+    plan = choose_visits(source, CLOFARABINE, (8, 12), 1, rule=rule, **SMALL)
+    assert plan.criterion == "neutrophils >= 1"
+
+
 def test_the_command_prints_days_and_a_table(tmp_path):
     (tmp_path / "s.toml").write_text(SCHEDULE)
     small = ["--marrow", "friberg", "--bank", "300", "--draws", "5", "--patients", "40"]
@@ -306,6 +329,11 @@ def test_the_command_prints_days_and_a_table(tmp_path):
     done = CliRunner().invoke(app, [*words, *small, *asked])
     assert "recovery (neutrophils >= 1)" in done.output, done.output
     done = CliRunner().invoke(app, [*words, *small, *asked, "--rule", "leukemia_d42_generic"])
+    assert "recovery (neutrophils >= 0.5)" in done.output, done.output
+    # one of low counts, of the file, leaves it to what is usual
+    low = SCHEDULE.replace("leukemia_d42_generic", "neutropenia_7_days")
+    (tmp_path / "s.toml").write_text(low)
+    done = CliRunner().invoke(app, [*words, *small, *asked])
     assert "recovery (neutrophils >= 0.5)" in done.output, done.output
 
 

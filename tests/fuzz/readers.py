@@ -424,9 +424,8 @@ def _write_maximum(path: Path) -> None:
         "seconds": 4.0,
     }
     about = json.dumps(description(free))
-    write_netcdf(
-        path, xr.Dataset(attrs={"kind": KIND, "record": json.dumps(record), "about": about})
-    )
+    attrs = {"kind": KIND, "record": json.dumps(record), "about": about}
+    write_netcdf(path, xr.Dataset({"by_subject": ("subject", [1.0])}, attrs=attrs))
 
 
 # -- strings ----------------------------------------------------------------------------------

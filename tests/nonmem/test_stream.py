@@ -56,6 +56,14 @@ NEW_FORMS = {
 }
 
 
+def test_a_dose_that_the_estimation_of_nonmem_leaves_out_is_refused(tmp_path):
+    data = "ID,TIME,AMT,RATE,CMT,EVID,MDV,DV,WT,LEVEL\n1,0,100,0,1,1,{},0,70,0\n"
+    data += "1,1,0,0,0,0,{},4,70,0\n1,2,0,0,0,0,0,3,70,0\n"
+    assert len(written(tmp_path, ADVAN1, data.format(1, 100)).data.observations) == 1
+    with pytest.raises(PkpdError, match="line 2, column MDV: 101 on a record with EVID 1"):
+        written(tmp_path, ADVAN1, data.format(101, 0))
+
+
 @pytest.mark.parametrize(
     "form",
     [

@@ -184,11 +184,10 @@ def test_the_flows_of_usual_compartments_give_their_propagator():
         *(m.moments(c, x) for m, c in zip((flows, usual), both, strict=True)), strict=True
     ):
         np.testing.assert_allclose(a, b, rtol=1e-12)
-    np.testing.assert_allclose(
-        sorted(np.ravel(flows.half_lives(q)))[-2:],
-        sorted(np.ravel(usual.half_lives(p))),
-        rtol=1e-10,
-    )
+    # absorption is no disposition, slow as it may be
+    for ka in (1.2, 0.001):
+        p["ka"] = q["flow_0_1"] = jnp.array([ka])
+        np.testing.assert_allclose(flows.half_lives(q), usual.half_lives(p), rtol=1e-10)
 
 
 def test_a_line_without_data_needs_no_residual_error():

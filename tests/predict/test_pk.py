@@ -134,6 +134,11 @@ def test_mistakes_are_said():
             compartments(1, dosing=(name,))
     with pytest.raises(DataError, match="RATE -2 asks for a parameter Dn"):
         compartments(1).bind(data_of(rate=-2.0))
+    # that of another compartment is none: the infusion would last an hour
+    for letter, code in (("D", -2.0), ("R", -1.0)):
+        oral = compartments(1, absorption="first_order", dosing=(f"{letter}2",))
+        with pytest.raises(DataError, match=f"{letter}n that the model lacks, with n = 1"):
+            oral.bind(data_of(rate=code))
     with pytest.raises(PkpdError, match="parameter 'V': is missing"):
         compartments(1).bind(data_of())({"CL": 1.0})
     with pytest.raises(PkpdError, match="parameter 'ka': is not a parameter"):

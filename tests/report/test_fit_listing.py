@@ -263,6 +263,23 @@ def test_an_imported_stream_has_its_own_omega_and_sigma(tmp_path):
         assert again[name] == pytest.approx(value, rel=1e-6), name
 
 
+@pytest.mark.slow
+def test_the_listing_of_an_imported_stream_holds_it_and_is_compared(tmp_path):
+    code = "$PRED\nY = THETA(1) + ETA(1) + EPS(1)\n$THETA 4 ; LEVEL\n$OMEGA 0.5\n$SIGMA 0.2\n"
+    stream = written(tmp_path, f"{INPUT}{code}$EST METHOD=1 INTER\n")
+    for method, compared in (("focei", True), ("fo", False)):
+        fit = pkpd.fit(stream.model, stream.data, method=method, covariance=None, progress=False)
+        path = write_listing(fit, tmp_path / "run1.lst")
+        assert code in path.read_text()
+        told = stream.verify()
+        assert told.verified is compared
+        assert ("the estimates of run1.lst" in str(told)) is compared
+        assert ("is by First Order, the stream asks for FOCE" in str(told)) is not compared
+    again = pkpd.read_control_stream(path)
+    fit = pkpd.fit(again.model, again.data, method="fo", covariance=None, progress=False)
+    assert listing(fit).count("Written by pkpd") == 1
+
+
 def test_what_is_no_fit_is_refused(tmp_path, fitted):
     with pytest.raises(PkpdError, match=r"listing, fit: .* allowed: what pkpd.fit gave"):
         listing("run1.lst")

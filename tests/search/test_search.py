@@ -22,6 +22,7 @@ from pkpd.course.course import Course
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.report.comparison.terminal import plain_progress
+from pkpd.schedule import Criterion, DoseModification
 from pkpd.search import (
     Limit,
     NothingAllowedError,
@@ -30,7 +31,7 @@ from pkpd.search import (
     menu_of,
     search_schedules,
 )
-from pkpd.search.measures import days_low, planned
+from pkpd.search.measures import days_low, dose_measures, planned
 from pkpd.search.result import _why_nothing
 from pkpd.search.simulate import PRIOR, WITHOUT
 from pkpd.search.words import _kept, not_told_apart
@@ -225,6 +226,46 @@ def test_nothing_is_late_where_nothing_waits(tmp_path):
 def test_planned_amounts_are_counted_to_the_last_day():
     regimen = pkpd.on_off("lenalidomide", "10 mg", on=21, off=7, cycles=3)
     assert planned(regimen, 70).per_week == {"lenalidomide": pytest.approx(10 * (42 + 14) * 7 / 70)}
+
+
+def test_a_drug_of_several_units_in_one_schedule_has_no_dose_intensity():
+    """The schedule that mixes units was said to give none of it."""
+    infused = {"days": "1-5", "route": "iv", "duration": "1 h"}
+    flat = pkpd.daily("clofarabine", "30 mg", **infused)
+    mixed = flat.then(pkpd.daily("clofarabine", "20 mg/m^2", **infused))
+    alone = planned(flat, 28)
+    assert [one.unit for one in dose_measures([alone])] == ["mg a week"]
+    assert dose_measures([alone, planned(mixed, 28)]) == ()
+
+
+def test_courses_of_other_amounts_count_by_their_own_days():
+    """Two days of 20 mg, then up to four of 5 mg: who never begins the second got 40 of 60 mg."""
+    oral = {"route": "oral"}
+    modification = DoseModification(
+        "lenalidomide", (Criterion("neutrophils", 0.5),), levels_mg=(2.5,), reduce_on_resume=True
+    )
+    second = pkpd.daily("lenalidomide", "5 mg", days="1-4", **oral)
+    regimen = pkpd.daily("lenalidomide", "20 mg", days="1-2", cycle_days=7, **oral)
+    regimen = regimen.then(second.with_modifications(modification))
+    dosed = np.zeros((5, 14), dtype=np.int64)
+    dosed[:, :2] = dosed[[0, 3, 4], 7:11] = dosed[2, 12:] = 1
+    days = dosed.sum(axis=1)[:, None]
+    course = Course(
+        mornings={},
+        platelets_with_transfused=None,
+        transfused=np.zeros(dosed.shape, dtype=bool),
+        first_day=np.array([[1, 8], [1, 0], [1, 13], [1, 8], [1, 8]]),
+        drugs=("lenalidomide",),
+        dosed=dosed,
+        doses_given=days,
+        full_doses=days - np.array([[0.0], [0.0], [0.0], [1.0], [0.0]]),
+        surface=np.ones(5),
+        weight=np.ones(5),
+    )
+    share = course.full_doses[:, 0] / 6.0
+    share[4] = np.nan  # dead
+    found = planned(regimen, 14).followed_a_week("lenalidomide", course, share)
+    np.testing.assert_allclose(found, np.array([60.0, 40.0, 50.0, 55.0, np.nan]) / 2.0)
 
 
 def test_days_after_death_are_low():

@@ -7,7 +7,13 @@ import pytest
 
 from pkpd.cards.population_cards import load_population
 from pkpd.errors import PkpdError
-from pkpd.subjects import median_age, patients_key, sample_population, with_medians
+from pkpd.subjects import (
+    median_age,
+    patients_key,
+    sample_population,
+    with_median_age,
+    with_medians,
+)
 
 MEDIANS = {"age": 75.0, "weight": 90.0, "crcl": 40.0}
 
@@ -44,6 +50,13 @@ def test_the_same_patients_are_moved(plain):
         (after["age"] - before["age"])[younger], after["age"][0] - before["age"][0]
     )
     np.testing.assert_array_equal(before.normal_score("x"), after.normal_score("x"))
+
+
+def test_moved_patients_have_the_median_age_that_is_asked_for_last(plain):
+    moved = with_medians(plain, {"age": 60.0, "weight": 90.0})
+    again = sample_population(with_median_age(moved, 75.0), 2048, 1)
+    assert np.median(again["age"]) == pytest.approx(75.0, abs=0.01)
+    assert np.median(again["weight"]) == pytest.approx(90.0, abs=0.01)
 
 
 def test_what_follows_from_size_and_age_follows(plain):

@@ -48,7 +48,10 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a predictor says of one row: ``values`` ``[R]`` that a trial would print, log score."""
+    """What a predictor says of one row: ``values`` ``[R]`` that a trial would print, log score.
+
+    The log score is NaN for a difference or ratio of two arms, which is not scored.
+    """
 
     values: Floats
     log_score: float
@@ -143,6 +146,8 @@ def day_log_score(values: Floats, printed: float, count: bool = False) -> float:
 
 def predicted_row(row: EvidenceRow, values: Floats, chances: Floats) -> Predicted:
     """Gather what draws say of a row: numbers, and for counts the probabilities drawn."""
+    if not of_one_arm(row):  # 5 days earlier is no day
+        return Predicted(values, np.nan)
     if chances.size:
         return Predicted(values, count_log_score(chances, row.numerator or 0, row.denominator or 1))
     return Predicted(values, day_log_score(values, observed_number(row), row.endpoint.at_start))

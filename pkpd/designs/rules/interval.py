@@ -59,13 +59,14 @@ class IntervalDesign(Design):
         Stop when so many were treated at a dose and the design would stay there; ``None`` for
         never.
     stay_at_1_of_3
-        Stay, and do not step down, when 1 of 3 patients had a DLT.
+        Stay, and do not step down, when 1 of 3 patients had a DLT, whoever of them is pending.
     bound_mtd
         Select only a dose whose estimated risk does not exceed the boundary of de-escalation.
     titrate
         Treat single patients at rising doses until the first DLT or the highest dose, and then
-        fill that dose up to a cohort. Elimination acts first: a dose that the one DLT drops (one
-        patient is enough with ``eliminate_from=1``, as of the keyboard and mTPI-2) is not filled.
+        fill that dose up to a cohort; backfilled patients do not end it. Elimination acts first: a
+        dose that the one DLT drops (one patient is enough with ``eliminate_from=1``, as of the
+        keyboard and mTPI-2) is not filled.
     """
 
     keeps_out: ClassVar[bool] = True
@@ -196,14 +197,12 @@ class IntervalDesign(Design):
 
     def _titrates(self, data: Trials) -> np.ndarray:
         """Trials that still treat single patients."""
-        single = (data.treated <= 1).all(axis=1) & (data.dlts.sum(axis=1) == 0)
-        return single & (data.current < self.levels)
+        return _single(data) & (data.dlts.sum(axis=1) == 0) & (data.current < self.levels)
 
     def _fills(self, data: Trials) -> np.ndarray:
         """Trials whose titration has just ended, and whose dose is filled up to a cohort."""
-        single = (data.treated <= 1).all(axis=1)
         left = ~data.at(self.eliminated(data))
-        return single & left & ~self._titrates(data) & (self.cohort_size > 1)
+        return _single(data) & left & ~self._titrates(data) & (self.cohort_size > 1)
 
     def size(self, data: Trials, level: np.ndarray) -> np.ndarray:
         """Take a cohort; a single patient while titrating, and the rest of a cohort after it."""
@@ -286,6 +285,11 @@ class IntervalDesign(Design):
         return (
             f"{name} is dropped for toxicity{higher}{there}: of {patients(n)} at {fewest} or more"
         )
+
+
+def _single(data: Trials) -> np.ndarray:
+    """Trials whose escalation has treated nobody but single patients, ``(trials,)``."""
+    return (data.treated - data.backfilled <= 1).all(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)

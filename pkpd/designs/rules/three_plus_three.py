@@ -29,7 +29,7 @@ class _CountingDesign(Design):
         """Highest dose that is tolerated below every dose that is exceeded; 0 for none."""
         data = batch_of(data)
         out = np.logical_or.accumulate(self.exceeded(data), axis=1)
-        few = (data.completed < 3) | ((data.dlts > 0) & (data.completed < 6))
+        few = (data.completed < 3) | ((data.dlts > 0) & ~self._confirmed(data))
         if self._six_below:
             above = np.zeros_like(out)
             above[:, :-1] = out[:, 1:]

@@ -117,8 +117,11 @@ class TiteBOIN(BOIN):
                 odds_against = (1 - p) / p
             at_target = y >= self.target * n - 1e-12 * n
             up = np.where(at_target, np.inf, c - odds_against * (n * low - y))
-            return up, np.where(at_target, c - odds_against * (n * high - y), -np.inf)
-        return y / low - (n - c), np.where(y > 0, y / high - (n - c), -np.inf)
+            down = np.where(at_target, c - odds_against * (n * high - y), -np.inf)
+        else:
+            up, down = y / low - (n - c), np.where(y > 0, y / high - (n - c), -np.inf)
+        stays = self.stay_at_1_of_3 & (n == 3) & (y < 2)
+        return up, np.where(stays, -np.inf, down)
 
     def turns(
         self,
@@ -145,11 +148,19 @@ class TiteBOIN(BOIN):
         up, down = self.thresholds(n, y, c, fractions, fractional)
         turn = np.where(followed >= up, 1, np.where(followed <= down, -1, 0))
         always_down = down >= c - fractional
-        too_many = c > self._share * n + 1e-12
-        blocked = (n - c < self._completed) | (least < self.least_weight_to_escalate)
-        waits = ~always_down & (too_many | ((turn == 1) & blocked))
+        waits = self._too_many(n, c) | ((turn == 1) & self._blocked(n, c, least))
+        waits &= ~always_down
         known = c == 0
         return np.where(known, self.category(y, n), turn), np.where(known, False, waits)
+
+    def _too_many(self, treated: np.ndarray, pending: np.ndarray) -> np.ndarray:
+        """Whether more patients are pending than accrual goes on with."""
+        return pending > self._share * treated + 1e-12
+
+    def _blocked(self, treated: np.ndarray, pending: np.ndarray, least: np.ndarray) -> np.ndarray:
+        """Whether too little is known of the present dose for the next to follow."""
+        few = treated - pending < self._completed
+        return few | (least < self.least_weight_to_escalate)
 
     def _turns(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
         columns = (data.treated, data.dlts, data.pending, data.followed, data.least_followed)
@@ -164,8 +175,13 @@ class TiteBOIN(BOIN):
         turn, waits = self._turns(data)
         own = self.follow(data, turn)
         out = data.at(self.eliminated(data))
+        n, c, least = map(data.at, (data.treated, data.pending, data.least_followed))
+        # what escalation needs holds back a dose that rises, and no other
+        rises = (own.level > data.current) & (c > 0)
+        waits = (waits & self._too_many(n, c)) | (rises & self._blocked(n, c, least))
+        waits |= rises & (turn != 1)  # a single patient of whom the news is bad
         # at the lowest dose there is nowhere to go down to: wait for those who are pending
-        lowest = (turn == -1) & (data.current == 1) & (data.at(data.pending) > 0)
+        lowest = (turn == -1) & (data.current == 1) & (c > 0)
         waits = (waits | lowest) & ~out & (own.why != Why.TOO_TOXIC)
         action = np.where(waits, Action.SUSPEND, own.action)
         return Decisions(
@@ -195,7 +211,10 @@ class TiteBOIN(BOIN):
                 return f"{text}; more than {self._share:.0%} are pending"
             if n - c < self._completed:
                 return f"{text}; escalation needs {self._completed} whose assessment has ended"
-            if level == 1 and int(self.turn(data)[0]) == -1:
+            turn = int(self.turn(data)[0])
+            if self.titrate and self._titrates(data)[0] and turn != 1:
+                return f"{text}; titration goes on once the assessment has ended"
+            if level == 1 and turn == -1:
                 return f"{text}; there is no lower dose"
             return f"{text}; escalation needs a weight of {self.least_weight_to_escalate:g} of each"
         holds = self._what_holds(data, level) if action == Action.STAY else ""

@@ -168,13 +168,13 @@ function told(text) {
 /** Draw curves of some draws; sentences, tables and risks of all of them are under way. */
 function sketch(answer, number) {
   sketched = number;
-  clearTimeout(slow);
+  if (number === turn) clearTimeout(slow);
   byId("pictures").classList.remove("old");
   byId("pictures").classList.add("sketch");
   drawn = true;
   drawCurves(answer);
   told(answer.sketch);
-  if (!content || byId("state").textContent === UNDER_WAY) byId("state").textContent = answer.sketch;
+  if (!content || byId("state").textContent === UNDER_WAY) summed(answer.sketch, number);
   document.documentElement.dataset.sketched = String(number);
 }
 
@@ -189,8 +189,11 @@ function show(answer, number) {
     content = null;
     const rest = tell(answer.errors);
     say([...notice, ...rest]);
-    byId("pictures").classList.add("old");
-    const what = drawn ? "The pictures are those before the last change, which cannot be simulated" : "These schedules cannot be simulated";
+    const own = sketched === number; // the curves of some draws came, the whole failed
+    byId("pictures").classList.toggle("sketch", own);
+    byId("pictures").classList.toggle("old", !own);
+    let what = drawn ? "The pictures are those before the last change, which cannot be simulated" : "These schedules cannot be simulated";
+    if (own) what = "Only the curves are of what is set, under some draws; the rest cannot be simulated";
     summed(`${what}: see what is ${rest.length < answer.errors.length ? "marked" : "told"}.`, number);
     return;
   }

@@ -379,7 +379,8 @@ def _normal(
         )
     x = np.tile(maximum.x, (*shape, 1))
     x[..., known] = rng.multivariate_normal(maximum.x[known], covariance, size=shape)
-    named = [free.values(one) for one in x.reshape(-1, x.shape[-1])]
+    # a standard deviation has no values below zero, where its effects would change their sign
+    named = [free.values(np.clip(one, *free.bounds.T)) for one in x.reshape(-1, x.shape[-1])]
     variables: dict[str, Any] = {
         name: np.reshape([one[name] for one in named], shape) for name in maximum.names
     }

@@ -209,7 +209,7 @@ class Checks:
         """What was found wrong, most serious first; empty if nothing."""
         out = list(self.sampler.problems) if self.sampler else []
         out += [str(text) for text in getattr(self.fit, "messages", ())]
-        if self.record.get("method") in ("advi", "laplace"):
+        if self.sampled and self.record.get("method") in ("advi", "map"):
             out.append(
                 f"The draws are an approximation ({self.record['method']}): good for a quick look; "
                 'sample with method="nuts" before quoting intervals.'
@@ -367,5 +367,5 @@ def _intervals(fit: Any) -> dict[str, tuple[float, float]] | None:
         return None
     free = FreeParameters(fit.likelihood)
     sd = np.sqrt(np.nan_to_num(np.diag(fit.covariance_x)))
-    low, high = (free.values(fit.x + sign * norm.ppf(0.5 + 0.5 * LEVEL) * sd) for sign in (-1, 1))
+    low, high = free.limits(fit.x, norm.ppf(0.5 + 0.5 * LEVEL) * sd)
     return {n: (low[n], high[n]) for n, s in zip(fit.names, sd, strict=True) if s > 0}

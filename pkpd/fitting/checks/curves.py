@@ -14,6 +14,7 @@ from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.checks.residuals import Residuals, residuals
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.likelihood import bind
+from pkpd.predict.structure import carries_forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,8 @@ def individual_curves(
     draws = draws_of(fit)
     found = residuals(draws) if found is None else found
     likelihood = draws.likelihood
-    dense = bind(likelihood.model, dense_dataset(likelihood.dataset, points))
+    forward = carries_forward(likelihood.model.structure)
+    dense = bind(likelihood.model, dense_dataset(likelihood.dataset, points, forward))
     predict = jax.jit(dense.predictions)
     fixed = np.asarray(dense.fixed(found.values))
     pred, ipred = (
@@ -111,11 +113,12 @@ def _after(doses: np.ndarray, end: float) -> np.ndarray:
     return (doses[:, None] + (stops - doses)[:, None] * part).ravel()
 
 
-def dense_dataset(dataset: Dataset, points: int) -> Dataset:
+def dense_dataset(dataset: Dataset, points: int, forward: bool = False) -> Dataset:
     """Return a data set with observations of every line at evenly spread times.
 
     Inserted records take covariates and occasion of the next record of their subject, as those of
-    a record hold from the record before it on. Every original record is observed too.
+    a record hold from the record before it on; ``forward``, where they hold up to the record after
+    it, those of the record before. Every original record is observed too.
     """
     events = dataset.events
     orders, times, inserted = [], [], []
@@ -146,6 +149,7 @@ def dense_dataset(dataset: Dataset, points: int) -> Dataset:
     source, new = pad(orders).astype(int), pad(inserted).astype(bool)
     padding = np.arange(width)[None, :] >= np.array([len(o) for o in orders])[:, None]
     take = np.arange(events.shape[0])[:, None], source
+    held = take[0], np.where(new, source - 1, source) if forward else source
     columns = {
         name: np.where(new | padding, 0, getattr(events, name)[take]).astype(
             getattr(events, name).dtype
@@ -178,6 +182,6 @@ def dense_dataset(dataset: Dataset, points: int) -> Dataset:
         dataset,
         events=table,
         observations=seen,
-        covariates={name: values[take] for name, values in dataset.covariates.items()},
-        occasion=None if dataset.occasion is None else dataset.occasion[take],
+        covariates={name: values[held] for name, values in dataset.covariates.items()},
+        occasion=None if dataset.occasion is None else dataset.occasion[held],
     )

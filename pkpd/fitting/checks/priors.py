@@ -9,7 +9,13 @@ import numpy as np
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.model.default_priors import all_priors
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
-from pkpd.fitting.model.population_parameters import held, start_values
+from pkpd.fitting.model.population_parameters import (
+    deviations,
+    held,
+    partial_correlations,
+    start_values,
+)
+from pkpd.fitting.model.specification import PopulationModel
 
 LITTLE = 0.15
 """Contraction below which, with an overlap above `ALIKE`, the data say nothing."""
@@ -84,7 +90,7 @@ def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1
     values |= {name: np.asarray(v, dtype=float) for name, v in zip(names, drawn, strict=True)}
     joint: dict[str, np.ndarray] = {}
     if model.joint is not None:
-        joint = model.joint.draws(n, rng, {p.name: p.ends for p in model.parameters})
+        joint = model.joint.draws(n, rng, _ends(model))
         values |= {name: drawn for name, drawn in joint.items() if name not in fixed}
     for block in model.correlated:
         for i in range(1, len(block)):
@@ -95,6 +101,14 @@ def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1
                 values[name] = values[name] if name in fixed or name in joint else drawn
     size = likelihood.random_effects.size
     return Draws(likelihood, values, np.zeros((n, likelihood.n_subjects, size)))
+
+
+def _ends(model: PopulationModel) -> dict[str, tuple[float, float]]:
+    """Least and largest number that population parameters can be, by name; others may be any."""
+    above = [name for line, error in model.residual.items() for name in error.estimates(line)]
+    out = dict.fromkeys((*deviations(model), *above), (0.0, np.inf))
+    out |= dict.fromkeys(partial_correlations(model), (-1.0, 1.0))
+    return out | {p.name: p.ends for p in model.parameters}
 
 
 def contractions(posterior: Draws, *, n: int = 4000, seed: int = 1) -> dict[str, Contraction]:

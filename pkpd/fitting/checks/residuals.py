@@ -120,7 +120,7 @@ def residuals(fit: Fitted) -> Residuals:
         _on_scale(logarithmic, f) for f in (likelihood.dataset.observations.value, pred, ipred)
     )
     flat, steep = (
-        slopes(predict, fixed, at, lower) / np.where(logarithmic, f, 1.0)[:, None]
+        slopes(predict, fixed, at, lower) / np.where(logarithmic & (f != 0), f, 1.0)[:, None]
         for at, f in ((none, pred), (u, ipred))
     )
     subject = likelihood.dataset.observations.subject

@@ -12,6 +12,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.nonmem import read_nonmem
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.predict.structure import carries_forward
 
 Doses = Mapping[str, float] | Sequence[Mapping[str, float]] | None
 
@@ -256,9 +257,10 @@ def dataset_of(
     for name in covariates:
         table[name] = [groups[g].covariates.get(name, np.nan) for g in table["ID"]]
     if any(one.occasions for one in groups):
+        # the record of a break holds the occasion that ends there, or that begins
+        ends: Any = "right" if carries_forward(model.structure) else "left"
         table["OCC"] = [
-            1
-            + np.searchsorted(groups[g].occasions, hour, side="left" if kind == _BREAK else "right")
+            1 + np.searchsorted(groups[g].occasions, hour, side=ends if kind == _BREAK else "right")
             for g, hour, kind in zip(table["ID"], table["TIME"], table["KIND"], strict=True)
         ]
     table = table.sort_values(["ID", "TIME", "KIND"], kind="stable").reset_index(drop=True)

@@ -14,6 +14,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.priors import Estimate, Prior
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.predict.structure import carries_forward
 
 _RECORDS = ("time", "evid", "cmt", "amt", "rate", "ii", "addl", "ss")
 _SEEN = ("subject", "record", "line", "value", "censored", "lower")
@@ -21,6 +22,7 @@ _MEASURED = {"time": "TIME", "line": "line", "value": "DV", "censored": "CENS", 
 _COMPUTED = {"centring", "choose", "engine", "general_step_h", "max_step_h", "options", "start"}
 _WRITTEN = {"line", "notes", "omegas", "prior", "record", "sigmas", "source", "thetas"}
 _WRITTEN |= {"OdeSystem.name"}  # other names of that kind are drugs and compartments
+_WRITTEN |= {"Program.text"}
 _NO_MATTER = _COMPUTED | _WRITTEN | {"typical"}
 """Attributes that are no part of what a model is, or that are told elsewhere."""
 _IS = "is"
@@ -196,7 +198,8 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
     Returns
     -------
     dict
-        ``source``, ``data`` (a digest), ``subjects``, ``observations``; ``structure``; ``kinds`` of
+        ``source``, ``data`` (a digest), ``subjects``, ``observations``; ``structure``, and whether
+        parameters of a record hold ``forward``; ``kinds`` of
         the estimated parameters and values of the ``held`` ones, by name; ``forms``, what else
         defines the parameters; ``start`` of the estimated ones; ``model``, all of
         it but starts and the insides of functions; ``by_subject``, a digest for each subject of
@@ -221,6 +224,7 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
         "subjects": likelihood.n_subjects,
         "observations": len(dataset.observations),
         "structure": [type(model.structure).__name__, *model.structure.parameters],
+        "forward": carries_forward(model.structure),
         "kinds": {single.get(n, n): k for n, k in zip(free.names, free.kinds, strict=True)},
         "held": {single.get(n, n): float(v) for n, v in free.held.items()},
         "forms": forms,
@@ -263,6 +267,8 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
 
 def _of_one_kind(small: Mapping[str, Any], large: Mapping[str, Any]) -> bool:
     """Whether structures, and sums of residual errors, are alike: names do not tell all of them."""
+    if small.get("forward", False) != large.get("forward", False):
+        return False
     few, many = small.get("model"), large.get("model")
     if not few or not many:  # an older file
         return True

@@ -269,17 +269,16 @@ class MaximumLikelihood:
         """Estimates as a table, one row for each population parameter.
 
         Columns: ``estimate``, ``rse_percent``, ``standard_error``, ``robust_error`` (from the
-        sandwich, see `covariance_by`), ``lower`` and ``upper`` (of
-        ``level``, symmetric on the scale of the search), ``held``, and ``shrinkage_percent`` of the
-        random effect of a standard deviation.
+        sandwich, see `covariance_by`), ``lower`` and ``upper`` (of ``level``, symmetric on the
+        scale of the search; a standard deviation ends at 0), ``held``, and
+        ``shrinkage_percent`` of the random effect of a standard deviation.
         """
         import pandas as pd
 
         check_arguments("MaximumLikelihood.table", level=(level, SHARE))
         free = FreeParameters(self.likelihood)
         wide = NormalDist().inv_cdf(0.5 * (1.0 + level)) * np.sqrt(np.diag(self.covariance_x))
-        low = free.values(self.x - np.nan_to_num(wide))
-        high = free.values(self.x + np.nan_to_num(wide))
+        low, high = free.limits(self.x, np.nan_to_num(wide))
         rows = []
         for name, value in self.estimates.items():
             error = self.standard_errors.get(name, np.nan)

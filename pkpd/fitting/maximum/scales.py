@@ -170,6 +170,13 @@ class FreeParameters:
         """Natural values by name as numbers."""
         return {name: float(v) for name, v in self.natural(np.asarray(x), np).items()}
 
+    def limits(self, x: np.ndarray, reach: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+        """Natural values ``reach [P]`` below and above ``x``; a standard deviation ends at 0."""
+        low = x - reach
+        mine = self.where("deviation")
+        low[mine] = np.maximum(low[mine], 0.0)
+        return self.values(low), self.values(x + reach)
+
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """Differentiate each natural value by its entry of ``x``, ``[P]``."""
         out = np.ones(len(x))

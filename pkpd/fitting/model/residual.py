@@ -186,12 +186,15 @@ class ResidualError:
         -------
         float[K]
             NaN where the prediction has no density: not finite, or not positive on the log scale.
+            There a prediction of 0 is below every limit, with a log probability of 0.
         """
         # a prediction without a density is put aside before it meets the coefficients, which all
         # observations share: its NaN must not reach their derivatives
         usable = jnp.abs(prediction) < _LARGEST
+        certain = False
         if self.logarithmic:
             usable = usable & (prediction > 0)
+            certain = (prediction == 0) & (censored == BELOW) & np.logical_not(lower > 0)
         prediction = jnp.where(usable, prediction, 1.0)
         scale = self.sd(prediction, coefficients)
         centre = prediction
@@ -206,7 +209,7 @@ class ResidualError:
         low = (jnp.where(np.isfinite(lower), lower, value - 1.0) - centre) / scale
         out = self.standardised(z, low, nu, censored, lower) - jacobian
         out = out - jnp.where(censored == NOT_CENSORED, jnp.log(scale), 0.0)
-        return jnp.where(usable, out, jnp.nan)
+        return jnp.where(usable, out, jnp.where(certain, 0.0, jnp.nan))
 
     def standardised(self, z: Array, low: Any, nu: Any, censored: Any, lower: Any) -> Array:
         """Log density of standardised values, log probability of censored ones, ``[K]``.

@@ -79,7 +79,7 @@ class _Run:
 
     @classmethod
     def of(cls, name: str, fit: MaximumLikelihood) -> _Run:
-        minus = fit.objective + fit.constant
+        minus = -2.0 * fit.log_likelihood
         return cls(name, fit.about, fit.method, fit.objective, minus, len(fit.names))
 
     def bic(self, of: str) -> float:
@@ -118,7 +118,7 @@ def _step(run: _Run, parent: _Run | None) -> tuple[dict[str, Any], list[str]]:
     edges = at_edge(parent.about, extra)
     fall, told = parent.objective - run.objective, []
     p = ratio_p(fall, len(extra), len(edges))
-    if [name for name in extra if name.startswith("tau")]:
+    if [name for name in extra if f"sigma_process{name.removeprefix('tau')}" in edges]:
         p = np.nan
         told.append(
             f"{run.name} has a process whose time scale {parent.name} leaves without a "
@@ -292,7 +292,8 @@ def _read(path: Path, saved: xr.Dataset) -> tuple[_Run, dict[str, Any]]:
         if not all(isinstance(about.get(name), kind) for name, kind in _ABOUT.items()):
             about = {}  # an older file
         objective, size = float(record["objective"]), len(record["names"])
-        minus = objective + float(record["constant"])
+        # the objective has the penalty of a joint prior, criteria are of the likelihood
+        minus = float(saved["by_subject"].sum(skipna=False)) + float(record["constant"])
         penalised = bool(record.get("penalty"))  # the mode of a posterior
         run = _Run(path.name, about, str(record["method"]), objective, minus, size, penalised)
         done = {name: record[name] for name in ("converged", "condition_number", "seconds")}

@@ -19,6 +19,7 @@ from pkpd.files import write_text
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.sampled import Fit
 from pkpd.nonmem.listing import ERRORS, FINAL, OWN, Estimates
+from pkpd.nonmem.structure import StreamStructure
 from pkpd.report.fit.reported import Reported, reported, vector
 
 _WIDE = 120
@@ -41,10 +42,11 @@ def listing(fit: Fit | MaximumLikelihood) -> str:
     Returns
     -------
     str
-        The model as a control stream where it can be written as one, numbers of records and
-        subjects, method, how the search ended, eta-bar with standard error and p-value, shrinkage,
-        the objective, THETA, OMEGA and SIGMA with standard errors and relative ones, their
-        covariance and correlation, eigenvalues of the correlation matrix and condition numbers.
+        The model as a control stream where it can be written as one (an imported one as it was
+        read), numbers of records and subjects, method, how the search ended, eta-bar with standard
+        error and p-value, shrinkage, the objective, THETA, OMEGA and SIGMA with standard errors and
+        relative ones, their covariance and correlation, eigenvalues of the correlation matrix and
+        condition numbers.
 
     Raises
     ------
@@ -146,6 +148,9 @@ def _seconds(found: Reported) -> float:
 def _stream(found: Reported) -> list[str]:
     """Text of the model as a control stream, or why there is none."""
     likelihood = found.fit.likelihood
+    structure = likelihood.model.structure
+    if isinstance(structure, StreamStructure) and structure.program.text:
+        return [line for line in structure.program.text if line.strip() != OWN]
     try:
         text = nonmem_text(likelihood.model, likelihood.dataset, "data.csv")
     except PkpdError as error:

@@ -24,17 +24,12 @@ from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, held
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.sampled import Fit
-from pkpd.nonmem.listing import Estimates
+from pkpd.nonmem.listing import METHODS, Estimates
 from pkpd.nonmem.structure import StreamStructure
 
 _STEP = 1e-5  # of central differences, relative
 _MOST_DRAWS = 1000  # whose likelihood is averaged
-_METHODS = {
-    "fo": "First Order",
-    "foce": "First Order Conditional Estimation",
-    "focei": "First Order Conditional Estimation with Interaction",
-    "laplace": "Laplacian Conditional Estimation with Interaction",
-    "laplace-nointer": "Laplacian Conditional Estimation",
+_METHODS = METHODS | {
     "nuts": "MCMC Bayesian Analysis (NUTS)",
     "map": "Mode of the Marginal Posterior (normal approximation)",
     "advi": "Mean-Field Variational Approximation",
