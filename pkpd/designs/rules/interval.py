@@ -289,7 +289,7 @@ class IntervalDesign(Design):
 
 def _single(data: Trials) -> np.ndarray:
     """Trials whose escalation has treated nobody but single patients, ``(trials,)``."""
-    return (data.treated - data.backfilled <= 1).all(axis=1)
+    return np.all(data.treated - data.backfilled <= 1, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
