@@ -79,7 +79,7 @@ def page(likelihood):
         for name, value in start_values(likelihood.model).items()
     }
     draws = Draws(likelihood, population, 0.2 * rng.standard_normal((200, 8, 2)))
-    fit = SimpleNamespace(draws=draws, idata=None, record={"method": "laplace", "seed": 7})
+    fit = SimpleNamespace(draws=draws, idata=None, record={"method": "map", "seed": 7})
     return render_fit(check(fit, replicates=60, quick=True))
 
 
@@ -101,7 +101,7 @@ def test_the_page_says_what_it_should(page):
     text = " ".join(" ".join(reader.text).split())
     for words in (
         "Fit of concentration: 8 patients",
-        "approximation (laplace)",
+        "approximation (map)",
         "Estimates",
         "omega_CL",
         "typical value",
@@ -110,7 +110,7 @@ def test_the_page_says_what_it_should(page):
         "Below the limit",
         "NPDE against a standard normal distribution",
         "method",
-        "laplace",
+        "map",
         "LogNormal, mu=1.09861, sigma=1 (median 3.00)",
     ):
         assert words in text, words
