@@ -1,20 +1,23 @@
 """Blocks of work on the workers of a Dask scheduler, with their results in order.
 
-A block is a function of one item. The function travels once to each worker, those that come later
-too; a worker that is lost loses the block it was at, which another does again. As many blocks are
-under way as the workers have threads, and as many wait: memory does not grow with their number.
+A block is a function of one item, or of some where one takes a moment: to send a block costs more
+than that. The function travels once to each worker, those that come later too; a worker that is
+lost loses the block it was at, which another does again. As many blocks are under way as the
+workers have threads, and as many wait: memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import pickle
 import threading
+import time
 import uuid
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
 from pkpd.errors import PkpdError, PkpdWarning
@@ -25,7 +28,18 @@ LOCAL = "local"
 
 # blocks share the cores already
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+# what Dask does many times a second beside the work took every worker some 7 % of a core
+_SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.limit": "60s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
 _KEPT = 4
+_BLOCK_S = 0.5
+_MOST_ITEMS = 16
 _PATIENCE_S = 20
 _lock = threading.Lock()
 _made: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
@@ -43,6 +57,7 @@ class Workers:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        self._sizes: dict[str, int] = {}  # of the last blocks of a function
 
     @property
     def threads(self) -> int:
@@ -63,24 +78,24 @@ class Workers:
         def out(sent: int, _: int) -> int:
             return sent - given
 
-        for number, result in self._done(function, items, out):
-            found[number] = result
+        for first, results in self._done(function, items, out):
+            found.update(enumerate(results, first))
             while given in found:
                 yield found.pop(given)
                 given += 1
 
     def as_done(self, function: Callable[[Any], T], items: Sequence[Any]) -> Iterator[T]:
         """As `in_turn`, but in the order in which they are ready: for results that are kept."""
-        for _, result in self._done(function, items, lambda _, under_way: under_way):
-            yield result
+        for _, results in self._done(function, items, lambda _, under_way: under_way):
+            yield from results
 
     def _done(
         self,
         function: Callable[[Any], T],
         items: Sequence[Any],
         out: Callable[[int, int], int],
-    ) -> Iterator[tuple[int, T]]:
-        """Places and results as they are ready; ``out(sent, under way)`` blocks count as out."""
+    ) -> Iterator[tuple[int, list[T]]]:
+        """First places and results of blocks; ``out(sent, under way)`` items count as out."""
         import cloudpickle
         from distributed import CancelledError, wait
 
@@ -89,25 +104,34 @@ class Workers:
         # as a task or data of the scheduler it would be lost with the worker that holds it, and
         # the blocks of other workers, which depend on it, would be done again
         self.client.register_plugin(_bringer(packed, plugin), name=plugin)
-        under_way: dict[Any, int] = {}
-        sent = 0
+        under_way: dict[Any, tuple[int, int]] = {}
+        sent = waiting = 0
+        kind = getattr(function, "__qualname__", type(function).__qualname__)
+        size = self._sizes.get(kind, 1)
         try:
             while sent < len(items) or under_way:
-                most = 2 * self.threads  # workers come and go
-                while sent < len(items) and out(sent, len(under_way)) < most:
-                    future = self.client.submit(_do, plugin, key, items[sent], pure=False)
-                    under_way[future] = sent
-                    sent += 1
+                threads = self.threads  # workers come and go
+                while sent < len(items) and out(sent, waiting) < 2 * threads * size:
+                    # the last blocks are small, so that all workers end together
+                    here = max(min(size, (len(items) - sent) // threads), size // 4, 1)
+                    some = items[sent : sent + here]
+                    future = self.client.submit(_do, plugin, key, some, pure=False)
+                    under_way[future] = sent, len(some)
+                    sent += len(some)
+                    waiting += len(some)
                 # results are taken at once: one that waits on a worker is lost with it
                 with self.client.as_current():
                     done: Any = wait(list(under_way), return_when="FIRST_COMPLETED")
                 for future in done.done:
                     if future.status in ("lost", "pending"):  # its worker ended: another does it
                         continue
-                    number = under_way.pop(future)
+                    first, number = under_way.pop(future)
+                    waiting -= number
                     if future.status in ("error", "cancelled"):
                         _refuse(future)
-                    yield number, future.result()
+                    seconds, results = future.result()
+                    size = self._sizes[kind] = _items(seconds / number)
+                    yield first, pickle.loads(results)
         except (CancelledError, OSError) as error:
             raise PkpdError(
                 where="cluster",
@@ -118,6 +142,11 @@ class Workers:
             if self.client.status == "running":
                 self.client.cancel(list(under_way))
                 self.client.unregister_worker_plugin(plugin)
+
+
+def _items(seconds: float) -> int:
+    """How many items of so many seconds make a block."""
+    return max(min(int(_BLOCK_S / max(seconds, 1e-9)), _MOST_ITEMS), 1)
 
 
 def _refuse(future: Any) -> NoReturn:
@@ -154,20 +183,27 @@ def _bring(name: str, packed: bytes | None) -> None:
         _brought[name] = packed
 
 
-def _do(plugin: str, key: str, item: Any) -> Any:
-    """Do one block; what the function compiled stays with the worker for the next."""
-    import cloudpickle
+def _do(plugin: str, key: str, items: Sequence[Any]) -> tuple[float, bytes]:
+    """Do one block; give its seconds, and its results packed.
 
+    What the function compiled stays with the worker for the next. Dask would send every array of
+    the results by itself, and they are many and small.
+    """
+    import cloudpickle
+    from distributed.protocol.pickle import dumps
+
+    began = time.perf_counter()
+    done = []
     with _lock:
         function = _made.get(key)
         if function is None:
             function = cloudpickle.loads(_brought[plugin])
-            result = function(item)  # alone: it compiles what the others use
+            done.append(function(items[0]))  # alone: it compiles what the others use
             _made[key] = function
             while len(_made) > _KEPT:
                 _made.popitem(last=False)
-            return result
-    return function(item)
+    done.extend(function(item) for item in items[len(done) :])
+    return time.perf_counter() - began, dumps(done)
 
 
 @contextmanager
@@ -200,7 +236,7 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
             remedy='install "pkpd[cluster]", or leave the cluster out',
         ) from error
     # as a default it would stay behind, and every table written after it would ask it for a lock
-    settings: Any = {"distributed.nanny.pre-spawn-environ": _ENVIRONMENT}
+    settings: Any = _SETTINGS
     with dask.config.set(settings):
         if address == LOCAL:
             with (
@@ -217,6 +253,9 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
                     yield Workers(client)
                 finally:
                     ending()
+                    if client.status == "running":
+                        with suppress(OSError):
+                            client.run(_quiet, on_error="ignore")
             return
         try:
             client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
@@ -232,6 +271,11 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
                 told = f"no worker has joined {address} yet: the work waits until one does"
                 warnings.warn(told, PkpdWarning, stacklevel=4)
             yield Workers(client)
+
+
+def _quiet() -> None:
+    """Leave out what Dask says of this worker's end: that its scheduler has gone before it."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from pkpd.comparison.ready_trials import ready_trials
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
 from pkpd.comparison.shares import CohortShares, cohort_shares
-from pkpd.comparison.store import Store
+from pkpd.comparison.store import Store, to_keep
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.ensemble.cards import LONGEST_STEP_H
@@ -433,7 +433,7 @@ class _Seen:
     def __call__(self, draws: Indices, course: Course) -> tuple[Indices, LaneEndpoints, CurvesPart]:
         found = self.read(course)
         part = part_of(self.plan, course, self.every, int(draws[0]), found.split, found.states)
-        return draws, found, part
+        return draws, to_keep(found), part
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +31,16 @@ class Matrices(Mapping[Key, Floats]):
         self._shape = shape
         self._kept: dict[Key, NDArray[np.float32] | Floats] = {}
 
-    def write(self, key: Key, draws: NDArray[np.int64], lanes: Floats) -> None:
-        """Write some draws of a matrix, ``[draws * patients]``."""
-        values = np.asarray(lanes, dtype=np.float64).reshape(len(draws), -1)
+    def write(
+        self, key: Key, draws: NDArray[np.int64], lanes: Floats | NDArray[np.float32]
+    ) -> None:
+        """Write some draws of a matrix, ``[draws * patients]``, as `narrowed` gives them."""
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = np.full(self._shape, np.nan, np.float32)
-        if kept.dtype == np.float32 and not _whole(values):
+        if lanes.dtype != np.float32 and kept.dtype == np.float32:
             kept = self._kept[key] = kept.astype(np.float64)
-        kept[draws] = values
+        kept[draws] = lanes.reshape(len(draws), -1)
 
     def __getitem__(self, key: Key) -> Floats:
         return self._kept[key].astype(np.float64)
@@ -55,9 +57,25 @@ class Matrices(Mapping[Key, Floats]):
         return sum(one.nbytes for one in self._kept.values())
 
 
-def _whole(values: Floats) -> bool:
-    """Whether single precision holds them to the last digit."""
-    return np.array_equal(values.astype(np.float32), values, equal_nan=True)
+def narrowed(values: NDArray[Any]) -> Floats | NDArray[np.float32]:
+    """Return values in single precision where that holds them to the last digit."""
+    with np.errstate(over="ignore"):  # what is too large for it is infinite there
+        narrow = values.astype(np.float32)
+    same = narrow == values
+    same |= np.isnan(narrow)
+    return narrow if same.all() else values.astype(np.float64, copy=False)
+
+
+def to_keep(endpoints: LaneEndpoints) -> LaneEndpoints:
+    """Return what a `Store` keeps of endpoints, as it keeps it: less to send, and to check."""
+    return replace(
+        endpoints,
+        values={key: narrowed(lanes) for key, lanes in endpoints.values.items()},
+        recovered_on={key: narrowed(lanes) for key, lanes in endpoints.recovered_on.items()},
+        dlt={key: narrowed(lanes) for key, lanes in endpoints.dlt.items()},
+        reasons={key: narrowed(lanes) for key, lanes in endpoints.reasons.items()},
+        split=endpoints.split[:0],
+    )
 
 
 class Store:
@@ -86,7 +104,7 @@ class Store:
         self.sensitivity = np.empty(0, np.float32)
 
     def add(self, draws: NDArray[np.int64], endpoints: LaneEndpoints) -> None:
-        """Keep the endpoints of some draws."""
+        """Keep the endpoints of some draws, which `to_keep` made ready."""
         for name in ("values", "recovered_on", "dlt", "reasons"):
             matrices: Matrices[Hashable] = getattr(self, name)
             for key, lanes in getattr(endpoints, name).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -75,6 +76,13 @@ class Worker:
         self.brought[1].teardown(None)
 
 
+@pytest.fixture
+def one_item(monkeypatch):
+    """Blocks of one item, however fast they are."""
+    monkeypatch.setattr("pkpd.cluster._BLOCK_S", 0.0)
+
+
+@pytest.mark.usefixtures("one_item")
 def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
     class Future:
         status = "finished"
@@ -122,6 +130,52 @@ def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
     assert client.cancelled == []
 
 
+@pytest.mark.parametrize("seconds", [1e-4, 0.2, 9.0])
+def test_items_that_take_a_moment_travel_together(monkeypatch, seconds):
+    """Blocks of half a second, few at the end; results in the order of the items."""
+
+    class Future:
+        status = "finished"
+
+        def __init__(self, value):
+            self.result = lambda: value
+
+    class Client(Worker):
+        blocks = ()
+
+        def nthreads(self):
+            return {"a": 1, "b": 1}
+
+        def as_current(self):
+            return nullcontext()
+
+        def submit(self, function, *words, pure):
+            self.blocks = (*self.blocks, len(words[-1]))
+            _, results = function(*words)
+            return Future((seconds * len(words[-1]), results))
+
+        def cancel(self, futures):
+            assert futures == []
+
+    client = Client()
+
+    def wait(futures, return_when):
+        return type("Found", (), {"done": futures[-1:]})
+
+    monkeypatch.setattr("distributed.wait", wait)
+    two = Workers(client)
+    for known in (False, True):
+        client.blocks = ()
+        assert list(two.in_turn(square, range(120))) == [x * x for x in range(120)]
+        assert sum(client.blocks) == 120
+        size = {1e-4: 16, 0.2: 2, 9.0: 1}[seconds]
+        assert max(client.blocks) == size
+        assert client.blocks[0] == (size if known else 1)
+        assert client.blocks[-1] <= max(size // 4, 1)
+        assert len(client.blocks) <= 120 / size + 12
+
+
+@pytest.mark.usefixtures("one_item")
 def test_workers_that_join_later_get_blocks(monkeypatch):
     class Future:
         status = "finished"
@@ -161,6 +215,7 @@ def test_workers_that_join_later_get_blocks(monkeypatch):
         assert client.most == 10
 
 
+@pytest.mark.usefixtures("one_item")
 def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
     class Future:
         def __init__(self, value, states):
@@ -183,7 +238,7 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
             return nullcontext()
 
         def submit(self, function, *words, pure):
-            states = ["lost", "pending", "finished"] if words[-1] == 2 else ["finished"]
+            states = ["lost", "pending", "finished"] if list(words[-1]) == [2] else ["finished"]
             return Future(function(*words), states)
 
         def cancel(self, futures):
@@ -192,7 +247,7 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
     asked = []
 
     def wait(futures, return_when):
-        asked.append([future.value for future in futures])
+        asked.append([pickle.loads(future.value[1])[0] for future in futures])
         for future in futures:
             if len(future.states) > 1 and len(asked) > 1:
                 future.states.pop(0)
@@ -305,6 +360,8 @@ def test_what_dask_warns_of_at_the_end_alone_is_left_out(monkeypatch, error):
     log = logging.getLogger("distributed.nanny")
 
     class Dask:
+        status = "closed"
+
         def __init__(self, *words, **settings):
             pass
 
