@@ -105,32 +105,42 @@ class Workers:
         # the blocks of other workers, which depend on it, would be done again
         self.client.register_plugin(_bringer(packed, plugin), name=plugin)
         under_way: dict[Any, tuple[int, int]] = {}
+        back: list[tuple[int, int]] = []  # what blocks left undone
         sent = waiting = 0
         kind = getattr(function, "__qualname__", type(function).__qualname__)
         size = self._sizes.get(kind, 1)
+
+        def send(first: int, end: int) -> None:
+            some = items[first:end]
+            future = self.client.submit(_do, plugin, key, some, pure=False)
+            under_way[future] = first, end
+
         try:
-            while sent < len(items) or under_way:
+            while sent < len(items) or under_way or back:
                 threads = self.threads  # workers come and go
+                while back:
+                    send(*back.pop())
                 while sent < len(items) and out(sent, waiting) < 2 * threads * size:
                     # the last blocks are small, so that all workers end together
                     here = max(min(size, (len(items) - sent) // threads), size // 4, 1)
-                    some = items[sent : sent + here]
-                    future = self.client.submit(_do, plugin, key, some, pure=False)
-                    under_way[future] = sent, len(some)
-                    sent += len(some)
-                    waiting += len(some)
+                    here = min(here, len(items) - sent)
+                    send(sent, sent + here)
+                    sent += here
+                    waiting += here
                 # results are taken at once: one that waits on a worker is lost with it
                 with self.client.as_current():
                     done: Any = wait(list(under_way), return_when="FIRST_COMPLETED")
                 for future in done.done:
                     if future.status in ("lost", "pending"):  # its worker ended: another does it
                         continue
-                    first, number = under_way.pop(future)
-                    waiting -= number
+                    first, end = under_way.pop(future)
                     if future.status in ("error", "cancelled"):
                         _refuse(future)
-                    seconds, results = future.result()
+                    seconds, number, results = future.result()
                     size = self._sizes[kind] = _items(seconds / number)
+                    waiting -= number
+                    undone = range(first + number, end, size)
+                    back += [(one, min(one + size, end)) for one in undone]
                     yield first, pickle.loads(results)
         except (CancelledError, OSError) as error:
             raise PkpdError(
@@ -183,11 +193,12 @@ def _bring(name: str, packed: bytes | None) -> None:
         _brought[name] = packed
 
 
-def _do(plugin: str, key: str, items: Sequence[Any]) -> tuple[float, bytes]:
-    """Do one block; give its seconds, and its results packed.
+def _do(plugin: str, key: str, items: Sequence[Any]) -> tuple[float, int, bytes]:
+    """Do one block; give its seconds, how many items were done, and their results packed.
 
-    What the function compiled stays with the worker for the next. Dask would send every array of
-    the results by itself, and they are many and small.
+    Items that would begin after twice the time of a block are left for others: one that takes long
+    does not hold up those behind it. What the function compiled stays with the worker for the next.
+    Dask would send every array of the results by itself, and they are many and small.
     """
     import cloudpickle
     from distributed.protocol.pickle import dumps
@@ -202,8 +213,11 @@ def _do(plugin: str, key: str, items: Sequence[Any]) -> tuple[float, bytes]:
             _made[key] = function
             while len(_made) > _KEPT:
                 _made.popitem(last=False)
-    done.extend(function(item) for item in items[len(done) :])
-    return time.perf_counter() - began, dumps(done)
+    for item in items[len(done) :]:
+        if done and time.perf_counter() - began > 2 * _BLOCK_S:
+            break
+        done.append(function(item))
+    return time.perf_counter() - began, len(done), dumps(done)
 
 
 @contextmanager

@@ -86,17 +86,17 @@ def export_model(
             where="export_model", what=f"program {program!r}", allowed=", ".join(get_args(Program))
         )
     data = None if data is None else _with_lines_of(model, data)
+    logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
     if program == "nonmem":
         beside = path.with_suffix(".csv")
         text = nonmem_text(model, data, beside.name)
         if data is not None:
             for line in np.unique(data.observations.line):
                 error_of(model, data.lines[line], data.events.source)
-            logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
             write_data(data, beside, covariates_read(model), logarithmic)
     else:
         if program == "nlmixr2":
-            _refuse_between(data)
+            _refuse_between(data, logarithmic)
         written = mrgsolve_text(model, data) if program == "mrgsolve" else None
         text = rxode2_text(model, program) if written is None else written
     write_text(path, text)
@@ -114,8 +114,8 @@ def _with_lines_of(model: PopulationModel, data: Dataset) -> Dataset:
     return replace(data, observations=seen, lines=tuple(names))
 
 
-def _refuse_between(data: Dataset | None) -> None:
-    if np.any(between_limits(data, ())):
+def _refuse_between(data: Dataset | None, logarithmic: tuple[str, ...]) -> None:
+    if np.any(between_limits(data, logarithmic)):
         raise PkpdError(
             where="export_model, data",
             what="has values between LIMIT and a limit of quantification, which nlmixr2 fits "

@@ -359,8 +359,9 @@ class _Analysis:
         start = 0.0
         if self.bolus:
             start = level[0]
-            if len(time) > 1 and level[0] > level[1] > 0.0:
-                start = level[0] * (level[0] / level[1]) ** (time[0] / (time[1] - time[0]))
+            later = int(np.searchsorted(time, time[0], side="right"))  # the first may be replicates
+            if later < len(time) and level[0] > level[later] > 0.0:
+                start = level[0] * (level[0] / level[later]) ** (time[0] / (time[later] - time[0]))
         elif self.steady or self.profile.order > 1:
             cycle = (time <= self.tau) | (self.tau == 0.0)
             start = level[cycle].min() if cycle.any() else level[0]

@@ -151,8 +151,9 @@ def test_items_that_take_a_moment_travel_together(monkeypatch, seconds):
 
         def submit(self, function, *words, pure):
             self.blocks = (*self.blocks, len(words[-1]))
-            _, results = function(*words)
-            return Future((seconds * len(words[-1]), results))
+            _, number, results = function(*words)
+            assert number == len(words[-1])
+            return Future((seconds * number, number, results))
 
         def cancel(self, futures):
             assert futures == []
@@ -173,6 +174,58 @@ def test_items_that_take_a_moment_travel_together(monkeypatch, seconds):
         assert client.blocks[0] == (size if known else 1)
         assert client.blocks[-1] <= max(size // 4, 1)
         assert len(client.blocks) <= 120 / size + 12
+
+
+@pytest.mark.parametrize("way", ["in_turn", "as_done"])
+def test_an_item_that_takes_long_does_not_hold_up_those_behind_it(monkeypatch, way):
+    """The first are done in no time: a block of sixteen follows, of which each takes long."""
+
+    class Future:
+        status = "finished"
+
+        def __init__(self, value):
+            self.result = lambda: value
+
+    class Client(Worker):
+        sent, done = (), ()
+
+        def nthreads(self):
+            return {"a": 1}
+
+        def as_current(self):
+            return nullcontext()
+
+        def submit(self, function, *words, pure):
+            value = function(*words)
+            self.sent, self.done = (*self.sent, len(words[-1])), (*self.done, value[1])
+            return Future(value)
+
+        def cancel(self, futures):
+            assert futures == []
+
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def of(x):
+        now[0] += 0.0 if x < 4 else 0.4
+        return x * x
+
+    client = Client()
+
+    def wait(futures, return_when):
+        return type("Found", (), {"done": futures[:1]})
+
+    monkeypatch.setattr("distributed.wait", wait)
+    monkeypatch.setattr("cloudpickle.loads", lambda packed: of)
+    monkeypatch.setattr("pkpd.cluster._made", {})
+    found = list(getattr(Workers(client), way)(of, range(40)))
+    assert sorted(found) == [x * x for x in range(40)]
+    if way == "in_turn":
+        assert found == sorted(found)
+    assert max(client.sent) == 16
+    assert max(n for n in client.done if n > 4) <= 6  # of which the first may be one of no time
+    assert sum(client.done) == 40
+    assert set(client.sent[-12:]) == {1}
 
 
 @pytest.mark.usefixtures("one_item")
@@ -247,7 +300,7 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
     asked = []
 
     def wait(futures, return_when):
-        asked.append([pickle.loads(future.value[1])[0] for future in futures])
+        asked.append([pickle.loads(future.value[2])[0] for future in futures])
         for future in futures:
             if len(future.states) > 1 and len(asked) > 1:
                 future.states.pop(0)

@@ -770,6 +770,28 @@ def test_a_busy_server_is_asked_again(browser, address):
 
 
 @pytest.mark.slow
+def test_a_busy_server_is_asked_again_for_exposures(browser, address):
+    page = browser.new_page()
+    page.set_default_timeout(SHOWN_MS)
+    page.goto(address)
+    settled(page)
+    asked = []
+
+    def busy_once(route):
+        asked.append(route)
+        if len(asked) > 1:
+            route.continue_()
+        else:
+            route.fulfill(status=503, json={"errors": [{"text": "server: too many wait."}]})
+
+    page.route("**/api/exposure", busy_once)
+    page.locator("#exposure-fold > summary").click()
+    page.locator("#exposure-said", has_text="first cycle with the drug").wait_for(timeout=SHOWN_MS)
+    assert len(asked) == 2
+    page.close()
+
+
+@pytest.mark.slow
 def test_two_tabs_keep_their_own_state(page, browser, address):
     other = page.context.new_page()
     other.goto(address)

@@ -512,6 +512,16 @@ def test_values_between_limits_have_the_likelihood_of_the_model(tmp_path, error)
     np.testing.assert_allclose(theirs, ours, rtol=1e-6)
     with pytest.raises(PkpdError, match="which nlmixr2 fits otherwise"):
         export_model(model, tmp_path / "a.R", "nlmixr2", data=data)
+    # a logarithm has no limit of 0: such values are below the limit of quantification alone (M3)
+    of_zero = dataclasses.replace(seen, lower=np.where(seen.lower == 0.2, 0.0, seen.lower))
+    of_zero = dataclasses.replace(data, observations=of_zero)
+    if error.logarithmic:
+        assert (
+            "model({" in export_model(model, tmp_path / "a.R", "nlmixr2", data=of_zero).read_text()
+        )
+    else:
+        with pytest.raises(PkpdError, match="which nlmixr2 fits otherwise"):
+            export_model(model, tmp_path / "a.R", "nlmixr2", data=of_zero)
 
 
 FORWARD = EventOptions(carry="forward")

@@ -134,6 +134,17 @@ def test_a_bolus_in_one_compartment_has_its_closed_form():
         assert found[name] == pytest.approx(value, rel=1e-12), name
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_bolus_with_replicates_is_carried_back_through_the_next_time():
+    """To D / V, as without replicates: areas are exact."""
+    k, volume = 0.2, 10.0
+    times = np.array([0.5, 0.5, 1.0, 3.0, 7.0, 12.0])
+    data = frame(times, 100.0 / volume * np.exp(-k * times))
+    found = pkpd.nca(data, route="iv").iloc[0]
+    assert found.auc_inf == pytest.approx(10 / k, rel=1e-12)
+    assert found.cl_f == pytest.approx(k * volume, rel=1e-12)
+
+
 @pytest.mark.parametrize("nothing", [0.0, "<0.05"])
 @pytest.mark.parametrize("after", [False, True])
 def test_nothing_at_the_time_of_a_bolus_is_a_sample_before_it(after, nothing):

@@ -105,11 +105,14 @@ function running(now) {
   byId("pictures").classList.toggle("old", !now);
 }
 
-/** Ask for something more of these schedules; null where the server does not answer. */
+/** Ask for something more of these schedules, a busy server again; null where it does not answer. */
 async function more(path, asked = {}) {
   try {
-    const response = await ask(path, { ...state.settings(), data: state.doc.data, ...asked });
-    return await response.json();
+    for (const mine = turn; ;) {
+      const response = await ask(path, { ...state.settings(), data: state.doc.data, ...asked });
+      if (response.status !== 503 || mine !== turn) return await response.json();
+      await pause(AGAIN_MS); // others wait, too
+    }
   } catch {
     running(false);
     return null;

@@ -134,7 +134,7 @@ def _difference(average: Mapping[str, Any]) -> str:
 
 
 def _and_verdict(average: Mapping[str, Any]) -> str:
-    return "" if average["error"] is None else f", {_verdict(average)}"
+    return "" if average["error"] is None else f"; {_verdict(average)}"
 
 
 def _left_out(scores: Mapping[str, Any]) -> str:
