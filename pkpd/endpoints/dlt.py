@@ -66,7 +66,7 @@ class DLTStatus(IntEnum):
     LEUKAEMIA = 3
     NOT_STARTED = 4
     TOO_SHORT = 5
-    NOT_FINITE = 6
+    NOT_FINITE = 6  # or none seen, as on visits that come too late
 
 
 # plain numbers: members of an enumeration are slow to look up
@@ -77,7 +77,7 @@ REASONS: Mapping[DLTStatus, str] = {
     DLTStatus.LEUKAEMIA: "leukaemia still there",
     DLTStatus.NOT_STARTED: "the course that starts the clock never began",
     DLTStatus.TOO_SHORT: "follow-up ends too soon",
-    DLTStatus.NOT_FINITE: "counts are not finite",
+    DLTStatus.NOT_FINITE: "no count to judge by, or one that is not finite",
 }
 """Why a lane cannot be judged, in words."""
 

@@ -358,10 +358,11 @@ class _Analysis:
             return time, level
         start = 0.0
         if self.bolus:
-            start = level[0]
-            later = int(np.searchsorted(time, time[0], side="right"))  # the first may be replicates
-            if later < len(time) and level[0] > level[later] > 0.0:
-                start = level[0] * (level[0] / level[later]) ** (time[0] / (time[later] - time[0]))
+            at = np.unique(time)[:2]  # samples may be replicates
+            first, *second = (float(level[time == one].mean()) for one in at)
+            start = first
+            if second and first > second[0] > 0.0:
+                start = first * (first / second[0]) ** (time[0] / (at[1] - at[0]))
         elif self.steady or self.profile.order > 1:
             cycle = (time <= self.tau) | (self.tau == 0.0)
             start = level[cycle].min() if cycle.any() else level[0]
