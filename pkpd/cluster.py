@@ -29,7 +29,7 @@ LOCAL = "local"
 # blocks share the cores already
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 # what Dask does many times a second beside the work took every worker some 7 % of a core
-_SETTINGS = {
+_SETTINGS: Any = {
     "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.monitor-interval": "1s",
@@ -250,8 +250,7 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
             remedy='install "pkpd[cluster]", or leave the cluster out',
         ) from error
     # as a default it would stay behind, and every table written after it would ask it for a lock
-    settings: Any = _SETTINGS
-    with dask.config.set(settings):
+    with dask.config.set(_SETTINGS):
         if address == LOCAL:
             with (
                 _ended_quietly() as ending,

@@ -76,6 +76,25 @@ class Worker:
         self.brought[1].teardown(None)
 
 
+class Undisturbed(Worker):
+    """A client whose blocks are all taken."""
+
+    def as_current(self):
+        return nullcontext()
+
+    def cancel(self, futures):
+        assert futures == []
+
+
+class Finished:
+    """A future whose value is there."""
+
+    status = "finished"
+
+    def __init__(self, value):
+        self.result = lambda: value
+
+
 @pytest.fixture
 def one_item(monkeypatch):
     """Blocks of one item, however fast they are."""
@@ -134,29 +153,17 @@ def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
 def test_items_that_take_a_moment_travel_together(monkeypatch, seconds):
     """Blocks of half a second, few at the end; results in the order of the items."""
 
-    class Future:
-        status = "finished"
-
-        def __init__(self, value):
-            self.result = lambda: value
-
-    class Client(Worker):
+    class Client(Undisturbed):
         blocks = ()
 
         def nthreads(self):
             return {"a": 1, "b": 1}
 
-        def as_current(self):
-            return nullcontext()
-
         def submit(self, function, *words, pure):
             self.blocks = (*self.blocks, len(words[-1]))
             _, number, results = function(*words)
             assert number == len(words[-1])
-            return Future((seconds * number, number, results))
-
-        def cancel(self, futures):
-            assert futures == []
+            return Finished((seconds * number, number, results))
 
     client = Client()
 
@@ -180,28 +187,16 @@ def test_items_that_take_a_moment_travel_together(monkeypatch, seconds):
 def test_an_item_that_takes_long_does_not_hold_up_those_behind_it(monkeypatch, way):
     """The first are done in no time: a block of sixteen follows, of which each takes long."""
 
-    class Future:
-        status = "finished"
-
-        def __init__(self, value):
-            self.result = lambda: value
-
-    class Client(Worker):
+    class Client(Undisturbed):
         sent, done = (), ()
 
         def nthreads(self):
             return {"a": 1}
 
-        def as_current(self):
-            return nullcontext()
-
         def submit(self, function, *words, pure):
             value = function(*words)
             self.sent, self.done = (*self.sent, len(words[-1])), (*self.done, value[1])
-            return Future(value)
-
-        def cancel(self, futures):
-            assert futures == []
+            return Finished(value)
 
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])

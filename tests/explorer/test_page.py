@@ -743,22 +743,28 @@ def test_a_file_that_cannot_be_simulated_has_no_pictures_before(browser, address
     page.close()
 
 
-@pytest.mark.slow
-def test_a_busy_server_is_asked_again(browser, address):
-    page = browser.new_page()
-    page.set_default_timeout(SHOWN_MS)
-    page.goto(address)
-    settled(page)
+def busy_once(page, what):
+    """Have the server refuse the first request as one of too many; give the list of requests."""
     asked = []
 
-    def busy_once(route):
+    def answered(route):
         asked.append(route)
         if len(asked) > 1:
             route.continue_()
         else:
             route.fulfill(status=503, json={"errors": [{"text": "server: too many wait."}]})
 
-    page.route("**/api/simulate", busy_once)
+    page.route(f"**/api/{what}", answered)
+    return asked
+
+
+@pytest.mark.slow
+def test_a_busy_server_is_asked_again(browser, address):
+    page = browser.new_page()
+    page.set_default_timeout(SHOWN_MS)
+    page.goto(address)
+    settled(page)
+    busy_once(page, "simulate")
     slide(page, DOSE, "41")
     page.wait_for_function("() => !document.getElementById('problems').hidden")
     assert page.locator("#problems").text_content() == "server: too many wait."
@@ -775,16 +781,7 @@ def test_a_busy_server_is_asked_again_for_exposures(browser, address):
     page.set_default_timeout(SHOWN_MS)
     page.goto(address)
     settled(page)
-    asked = []
-
-    def busy_once(route):
-        asked.append(route)
-        if len(asked) > 1:
-            route.continue_()
-        else:
-            route.fulfill(status=503, json={"errors": [{"text": "server: too many wait."}]})
-
-    page.route("**/api/exposure", busy_once)
+    asked = busy_once(page, "exposure")
     page.locator("#exposure-fold > summary").click()
     page.locator("#exposure-said", has_text="first cycle with the drug").wait_for(timeout=SHOWN_MS)
     assert len(asked) == 2
