@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,6 +97,24 @@ def lend_home() -> None:
         atexit.register(shutil.rmtree, lent, ignore_errors=True)
         if not _holds_files(cache_home().parent):
             os.environ["XDG_CACHE_HOME"] = lent
+
+
+def ready_for_pymc() -> None:
+    """Prepare the import of PyMC and ArviZ: a home (`lend_home`), and the day of ArviZ's notice.
+
+    ArviZ 0.23 tells once a day of its next version, and keeps the day in a file that it writes
+    under one temporary name: of processes that import it at once, all but one may fail.
+    """
+    lend_home()
+    with suppress(ImportError, OSError, RuntimeError):
+        from platformdirs import user_cache_path  # as ArviZ does
+
+        path, today = user_cache_path("arviz", "arviz") / "daily_warning", date.today().isoformat()
+        if not path.is_file() or path.read_bytes().strip() != today.encode():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+                file.write(today)
+            os.replace(file.name, path)
 
 
 def _holds_files(folder: Path) -> bool:

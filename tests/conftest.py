@@ -12,6 +12,8 @@ import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pkpd.machine import ready_for_pymc
+
 # the first example of a test may compile for seconds, and machines differ and are busy
 settings.register_profile(
     "pkpd", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -35,13 +37,14 @@ QUICKLY_COMPILED = " ".join(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say how JAX compiles for the tests, and where that is kept.
+    """Say how JAX compiles for the tests, and where that is kept; workers may import ArviZ at once.
 
     The workers of a run, their child processes and later runs share it in pytest's own cache
     (``.pytest_cache``). The quick tests are compiled without optimisation, and slow ones where
     ``PKPD_COMPILE=quickly`` says so; else programs are those of users. Flags and a cache that the
     user has set stay.
     """
+    ready_for_pymc()
     quickly = os.environ.get("PKPD_COMPILE") == "quickly"
     if quickly or config.getoption("markexpr") == QUICK:
         flags = os.environ.get("XLA_FLAGS", "")  # read when the first program is compiled

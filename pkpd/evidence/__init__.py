@@ -15,7 +15,7 @@ True
 
 import lazy_loader
 
-from pkpd.machine import lend_home
+from pkpd.machine import ready_for_pymc
 
-lend_home()  # before PyMC and ArviZ are imported below
+ready_for_pymc()  # before PyMC and ArviZ are imported below
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

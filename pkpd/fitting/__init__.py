@@ -1,5 +1,5 @@
 """Fitting population models: statistical model, likelihood, posterior, checks."""
 
-from pkpd.machine import lend_home
+from pkpd.machine import ready_for_pymc
 
-lend_home()  # before PyMC and ArviZ are imported below
+ready_for_pymc()  # before PyMC and ArviZ are imported below

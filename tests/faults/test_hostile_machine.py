@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -103,6 +104,25 @@ def test_a_home_is_left_as_it_is(tmp_path, monkeypatch):
     before = dict(os.environ)
     lend_home()
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("kept", [None, "2020-01-01", ""])
+def test_processes_that_import_arviz_at_once_do_not_meet(tmp_path, kept):
+    """ArviZ would write the day through this temporary name; here it can't."""
+    notice = tmp_path / "arviz" / "daily_warning"
+    (notice.parent / "daily_warning.tmp").mkdir(parents=True)
+    if kept is not None:
+        notice.write_text(kept)
+    code = "import pkpd.fitting, arviz; print(arviz.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in notice.parent.iterdir()) == [notice.name, f"{notice.name}.tmp"]
+    assert dt.date.fromisoformat(notice.read_text())
 
 
 def test_compilations_are_not_kept_where_no_folder_can_be():
