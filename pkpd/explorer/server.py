@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -24,6 +24,10 @@ from pkpd.explorer.access import Access, Refused
 from pkpd.explorer.answers import as_json, document_of, encoded, file_of_page, refusal, told
 from pkpd.explorer.desk import Busy, Desk, Superseded, TooLong
 from pkpd.explorer.first_answers import FirstAnswers, shipped_picture
+from pkpd.kept_values import Kept
+
+if TYPE_CHECKING:
+    from pkpd.explorer.state import State
 
 log = logging.getLogger("pkpd.explorer")
 
@@ -81,6 +85,7 @@ class Explorer:
         self.desk = Desk()
         self.kept: FirstAnswers | None = None
         self._shown = asyncio.Event()
+        self._states: Kept[State] = Kept(2)
 
     def app(self) -> Starlette:
         """Make the application."""
@@ -307,7 +312,7 @@ class Explorer:
 
         def work(sketch: bool = False) -> bytes:
             wanted = partial(desk.wants, page, number)
-            return self._content(document, sketch=sketch, wanted=wanted)
+            return self._content(document, key=key, sketch=sketch, wanted=wanted)
 
         if not sketch or desk.has(key) or (desk.has_begun(key) and not desk.has(first)):
             return await desk.answer(key, page, number, work)
@@ -351,15 +356,20 @@ class Explorer:
         self,
         document: dict[str, Any],
         *,
+        key: str | None = None,
         sketch: bool = False,
         wanted: Callable[[], bool] = lambda: True,
     ) -> bytes:
+        """Answer for a state; that of a key is read once for its sketch and its whole."""
         from pkpd.explorer.simulation import explore
         from pkpd.explorer.state import BadStateError, read_state
         from pkpd.explorer.words import page_content, sketch_content
 
+        def read() -> State:
+            return read_state(document, self.folder, self.fits)
+
         try:
-            state = read_state(document, self.folder, self.fits)
+            state = read() if key is None else self._states.of(key, read)
             found = explore(state, sketch=sketch, wanted=wanted)
             whole = found.draws == state.draws
             return encoded(page_content(found) if whole else sketch_content(found))

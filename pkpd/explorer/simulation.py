@@ -192,13 +192,14 @@ def _looked(state: State, item: Ready, sketch: bool, wanted: Callable[[], bool])
     """
     around = replace(item.trial, arms=())
     keys = [(around, state.drawn, cohort) for cohort in item.trial.cohorts]
-    with ThreadPoolExecutor(len(keys)) as schedules, ThreadPoolExecutor(cores()) as draws:
+    threads = cores()
+    with ThreadPoolExecutor(len(keys)) as schedules, ThreadPoolExecutor(threads) as draws:
 
         def look(number: int) -> _Look:
             cohort = item.trial.cohorts[number]
             key = _course_key(item, cohort, state)
             treated = _TREATED.of(key, lambda: item.treated(cohort))
-            course = _course(key, treated, draws, state, sketch, wanted)
+            course = _course(key, treated, draws, PORTIONS * threads, state, sketch, wanted)
             return _look(item, number, treated, course, draws, state)
 
         def looked(number: int) -> _Look:
@@ -292,6 +293,7 @@ def _course(
     key: tuple[Hashable, ...],
     treated: Treated,
     pool: Executor,
+    portions: int,
     state: State,
     sketch: bool,
     wanted: Callable[[], bool],
@@ -311,7 +313,7 @@ def _course(
 
     def simulated(places: Indices) -> list[Course]:
         draws = np.concatenate(list(treated.chunks()))[places]
-        return list(pool.map(portion, np.array_split(draws, min(PORTIONS * cores(), draws.size))))
+        return list(pool.map(portion, np.array_split(draws, min(portions, draws.size))))
 
     def begun() -> Course:
         if key in _COURSES:

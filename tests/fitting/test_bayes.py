@@ -409,7 +409,7 @@ def test_the_compiled_program_takes_points_in_the_order_of_the_model():
 
 
 @pytest.mark.parametrize(
-    "flags", [None, "--xla_cpu_max_isa=AVX2 --xla_cpu_use_fusion_emitters=false"]
+    "flags", [None, "--xla_cpu_max_isa=AVX2 --xla_cpu_multi_thread_eigen=false"]
 )
 def test_loading_what_pymc_does_with_jax_leaves_the_flags_of_xla(monkeypatch, flags):
     monkeypatch.delitem(sys.modules, "pymc.sampling.jax", raising=False)

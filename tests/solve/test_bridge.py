@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 
 from pkpd.errors import PkpdError
 from pkpd.solve.bridge.lanes import WIDTH, vectors
+from pkpd.solve.bridge.operations import Operation, Operations
+from pkpd.solve.bridge.order import in_turn
 from pkpd.solve.bridge.program import evaluate, in_two, program
 
 
@@ -127,6 +131,34 @@ def test_a_program_in_two_parts_gives_the_very_numbers_of_the_whole():
     # exponential and logarithm are of what is held
     assert not {"exp", "log"} & set(steps[False])
     assert len(steps[True]) < len(steps[False])
+
+
+@given(st.data())
+def test_operations_stand_behind_what_they_take_the_longest_way_first(data):
+    """Whatever takes what: every operation once, and inputs or earlier results alone in it."""
+    inputs, count = 3, data.draw(st.integers(1, 40))
+    steps = []
+    for made in range(inputs, inputs + count):
+        name = data.draw(st.sampled_from(["add", "div", "exp", "log"]))
+        atoms = st.one_of(st.integers(0, made - 1), st.floats(0.1, 9.0))
+        taken = tuple(data.draw(atoms) for _ in range(1 if name in ("exp", "log") else 2))
+        steps.append(Operation(name, {}, taken, made))
+    ops = Operations(inputs, tuple(steps), (inputs + count - 1,))
+    found = in_turn(ops)
+    assert sorted(found.steps, key=lambda step: step.made) == steps
+    assert (found.inputs, found.results) == (ops.inputs, ops.results)
+    there = set(range(inputs))
+    for step in found.steps:
+        assert {atom for atom in step.taken if isinstance(atom, int)} <= there
+        there.add(step.made)
+
+
+def test_what_is_independent_is_interleaved():
+    """Two chains of exponentials, of which the second is traced when the first has ended."""
+    one = [Operation("exp", {}, (before,), made) for before, made in ((0, 2), (2, 3), (3, 4))]
+    other = [Operation("exp", {}, (before,), made) for before, made in ((1, 5), (5, 6), (6, 7))]
+    found = in_turn(Operations(2, (*one, *other), (4, 7)))
+    assert [step.made for step in found.steps] == [2, 5, 3, 6, 4, 7]
 
 
 def test_numbers_are_carried_through_operations():

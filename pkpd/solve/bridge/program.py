@@ -42,6 +42,7 @@ from pkpd.solve.bridge.operations import (
     simplified,
     split,
 )
+from pkpd.solve.bridge.order import in_turn
 from pkpd.solve.bridge.vector import VECTOR, WIDTH, Arithmetic
 
 POINTERS = 7
@@ -180,6 +181,7 @@ def in_two(made: Program, held: Collection[Place], fixed: Mapping[Place, float],
 def _program(
     ops: Operations, inputs: Sequence[Place], outputs: Sequence[Place], adds: Sequence[bool]
 ) -> Program:
+    ops = in_turn(ops)
     text = repr((ops, tuple(inputs), tuple(outputs), tuple(adds), WIDTH, _own_stamp()))
     key = zlib.crc32(text.encode()) | (zlib.adler32(text.encode()) << 30)
     return known(Program(ops, tuple(inputs), tuple(outputs), tuple(adds), key))

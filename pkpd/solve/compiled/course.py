@@ -28,7 +28,7 @@ from pkpd.solve.compiled.program import (
 )
 
 _GONE = 1e-22  # of the amount given: below it a drug is taken as washed out
-_TINY = 1e-200  # keeps the tail of a fast chain clear of denormal numbers
+TINY = 1e-200  # keeps the tail of a fast chain clear of denormal numbers
 
 
 @inner
@@ -185,18 +185,17 @@ def drive(
                         value = value + flow * load(coef, c + n)
                     store(drivers, out + q, scale * value)
                     c += n + 1
+            e, end = head[ENTRIES], head[ENTRIES] + 3 * head[N_ENTRIES]
             for i in range(n):
-                store(new, i, flow * load(coef, base + slots + i) if infused else splat(0.0))
-            for t in range(head[N_ENTRIES]):
-                e = head[ENTRIES] + 3 * t
-                i, j = code[e], code[e + 1]
-                if j < low:
-                    continue
-                phi = load(coef, base + code[e + 2])
-                add(new, i, phi * load(x, j))
+                total = flow * load(coef, base + slots + i) if infused else splat(0.0)
+                while e < end and code[e] == i:  # they stand in the order of the rows
+                    j = code[e + 1]
+                    if j >= low:
+                        total = total + load(coef, base + code[e + 2]) * load(x, j)
+                    e += 3
+                store(new, i, where_less(total, TINY, 0.0, total))
             for i in range(n):
-                here = load(new, i)
-                store(x, i, where_less(here, _TINY, 0.0, here))
+                store(x, i, load(new, i))
             if 0 == low < central:
                 waiting = splat(0.0)
                 for i in range(central):

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pkpd.solve.bridge.lanes import WIDTH, add, integers, load, splat
+from pkpd.solve.bridge.lanes import WIDTH, integers, load, splat, where_less
 from pkpd.solve.bridge.lanes import store as put
 from pkpd.solve.bridge.linking import inner
 from pkpd.solve.compiled.coefficients import coefficients
+from pkpd.solve.compiled.course import TINY
 from pkpd.solve.compiled.program import (
     COEF_SIZE,
     COEF_START,
@@ -119,12 +120,13 @@ def carry(codes, head, base, coef, scale, flow, infused, h, x, new, levels):
                 value = value + flow * load(coef, c + n)
             put(levels, q, scale * value)
             c += n + 1
+    e, end = head[ENTRIES], head[ENTRIES] + 3 * head[N_ENTRIES]
     for i in range(n):
-        put(new, i, flow * load(coef, base + slots + i) if infused else splat(0.0))
-    for t in range(head[N_ENTRIES]):
-        e = head[ENTRIES] + 3 * t
-        i, j = codes[e], codes[e + 1]
-        add(new, i, load(coef, base + codes[e + 2]) * load(x, j))
+        total = flow * load(coef, base + slots + i) if infused else splat(0.0)
+        while e < end and codes[e] == i:  # they stand in the order of the rows
+            total = total + load(coef, base + codes[e + 2]) * load(x, codes[e + 1])
+            e += 3
+        put(new, i, where_less(total, TINY, 0.0, total))
     for i in range(n):
         put(x, i, load(new, i))
 
