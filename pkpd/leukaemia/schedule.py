@@ -77,7 +77,7 @@ class Arm:
         Ages, bodies and kidneys: a population, or patients of one's own; ``None``: the shipped
         population of the disease.
     age
-        Median age in years in place of the population's.
+        Median age in years in place of the population's; patients of one's own have their ages.
     least_neutrophils, least_platelets
         Counts at entry that the protocol demands, 10^9/L.
     most_wbc
@@ -93,11 +93,20 @@ class Arm:
     least_platelets: float = 0.0
     most_wbc: float = float("inf")
 
+    def __post_init__(self) -> None:
+        """Refuse a median age beside patients who have their own."""
+        if self.age is not None and isinstance(self.population, PatientSample):
+            raise PkpdError(
+                where=f"arm {self.name}",
+                what=f"a median age of {self.age:g} years beside patients who have their own",
+                remedy="leave the age out, or name a population",
+            )
+
     @property
     def who(self) -> Population | PatientSample:
         """Ages, bodies and kidneys of its patients."""
         found = self.population or population_of_disease(self.disease)
-        if self.age is None or isinstance(found, PatientSample):
+        if isinstance(found, PatientSample) or self.age is None:
             return found
         return with_median_age(found, self.age)
 

@@ -308,3 +308,10 @@ def test_a_variant_with_other_equations_of_recovery_has_numbers_of_its_own():
         # learned in the same places, so that one table of evidence asks both
         assert set(cards.learned) - new == set(usual.learned)
     assert leukaemia_cards("no_reserve").theta == usual.theta
+
+
+def test_patients_of_ones_own_have_their_ages():
+    own = patients({"age": [50, 60], "male": 1, "weight": 75, "height": 178, "scr": 1.0})
+    with pytest.raises(PkpdError, match="a median age of 55 years beside patients who have their"):
+        Arm("A", ArmSchedule(None, 30), "aml", population=own, age=55.0)
+    assert Arm("A", ArmSchedule(None, 30), "aml", population=own).who is own

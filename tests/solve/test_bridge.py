@@ -133,6 +133,12 @@ def test_a_program_in_two_parts_gives_the_very_numbers_of_the_whole():
     assert len(steps[True]) < len(steps[False])
 
 
+def test_the_exponential_of_no_number_is_none_and_of_large_ones_is_held():
+    x = np.resize([np.nan, 1e4, -1e4, 0.0], (1, WIDTH))
+    found = run(lambda x: (jnp.exp(x),), [(0, 0)], [(1, 0)], (x, np.zeros((1, WIDTH))))
+    np.testing.assert_allclose(found[0, :4], [np.nan, np.exp(709.0), np.exp(-708.0), 1.0])
+
+
 @given(st.data())
 def test_operations_stand_behind_what_they_take_the_longest_way_first(data):
     """Whatever takes what: every operation once, and inputs or earlier results alone in it."""

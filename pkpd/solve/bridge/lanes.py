@@ -1,4 +1,4 @@
-"""A vector of lanes as one value inside compiled kernels, with its own exponential and logarithm.
+"""A vector of lanes as one value inside compiled kernels.
 
 The compiled engine advances `WIDTH` patients together. Left to the automatic vectoriser, short
 inner loops over lanes are guarded by alias checks that cost more than the arithmetic, and the
@@ -16,7 +16,6 @@ arithmetic operators work between vectors and with numbers.
 # (Numba gives these functions their types)
 from __future__ import annotations
 
-import math
 import operator
 
 import numpy as np
@@ -31,20 +30,16 @@ from numba.extending import (
     type_callable,
 )
 
-from pkpd.solve.bridge.linking import inlined
-
-WIDTH = 16
-"""Lanes in one vector."""
+from pkpd.solve.bridge.vector import WIDTH, Arithmetic
 
 ZERO = np.int64(0)
 """To call functions with: a plain 0 has a type of its own, for which they are compiled again."""
 
-# fused multiply-add is allowed; reassociation is not, it would break the rounding in `exp`
+# fused multiply-add is allowed; reassociation is not
 _FLAGS = ("contract", "nsz")
 _F64 = ir.DoubleType()
 _I64 = ir.IntType(64)
 _VECTOR = ir.VectorType(_F64, WIDTH)
-_INTEGER = ir.VectorType(_I64, WIDTH)
 
 
 class _LanesType(types.Type):
@@ -65,14 +60,6 @@ def _splat(builder, value):
     start = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, _I64(0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
     return builder.shuffle_vector(start, ir.Constant(_VECTOR, ir.Undefined), mask)
-
-
-def _constant(value: float):
-    return ir.Constant(_VECTOR, [float(value)] * WIDTH)
-
-
-def _integers(value: int):
-    return ir.Constant(_INTEGER, [value] * WIDTH)
 
 
 def _to_vector(context, builder, value, kind):
@@ -297,85 +284,19 @@ def largest(typingctx, value):
     return types.float64(value), generate
 
 
-@intrinsic
-def _power_of_two(typingctx, shifted):
-    # the low bits of ``k + 1.5 * 2^52`` are the integer k
-    def generate(context, builder, sig, args):
-        integer = builder.bitcast(args[0], _INTEGER)
-        biased = builder.add(integer, _integers(1023))
-        return builder.bitcast(builder.shl(biased, _integers(52)), _VECTOR)
+def _arithmetic(name: str, doc: str):
+    def typed(typingctx, x):
+        if x != LANES:
+            return None
 
-    return LANES(shifted), generate
+        def generate(context, builder, sig, args):
+            return getattr(Arithmetic(builder), name)(args[0])
 
+        return LANES(x), generate
 
-_ROOT_HALF = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
-_UPWARD = 1024 << 52  # keeps the shifted exponent positive, so that a logical shift serves
-
-
-def _exponent(builder, value):
-    integer = builder.bitcast(value, _INTEGER)
-    moved = builder.add(builder.sub(integer, _integers(_ROOT_HALF)), _integers(_UPWARD))
-    return integer, builder.lshr(moved, _integers(52))
+    typed.__doc__ = doc
+    return intrinsic(typed)
 
 
-@intrinsic
-def _log_mantissa(typingctx, value):
-    def generate(context, builder, sig, args):
-        integer, exponent = _exponent(builder, args[0])
-        unbiased = builder.shl(builder.sub(exponent, _integers(1024)), _integers(52))
-        return builder.bitcast(builder.sub(integer, unbiased), _VECTOR)
-
-    return LANES(value), generate
-
-
-@intrinsic
-def _log_exponent(typingctx, value):
-    def generate(context, builder, sig, args):
-        _, exponent = _exponent(builder, args[0])
-        as_bits = builder.or_(exponent, _integers(0x4330000000000000))
-        as_float = builder.bitcast(as_bits, _VECTOR)
-        return builder.fsub(as_float, _constant(2.0**52 + 1024.0))
-
-    return LANES(value), generate
-
-
-_MAGIC = 1.5 * 2.0**52
-_PER_LN2 = 1.4426950408889634
-_LN2_HIGH = 6.93147180369123816490e-01
-_LN2_LOW = 1.90821492927058770002e-10
-_C = [1.0 / math.factorial(i) for i in range(14)]
-_C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12, _C13 = _C[2:]
-# log(1 + f) in powers of s^2, s = f / (2 + f), on [sqrt(1/2), sqrt(2)]: minimax numbers of fdlibm
-_G1, _G2, _G3 = 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01
-_G4, _G5, _G6 = 2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01
-_G7 = 1.479819860511658591e-01
-
-
-@inlined
-def exp(x):
-    """Exponential, within two units in the last place; the argument is held in [-708, 709]."""
-    x = where_less(x, -708.0, -708.0, x)
-    x = where_greater(x, 709.0, 709.0, x)
-    shifted = x * _PER_LN2 + _MAGIC
-    k = shifted - _MAGIC
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    r2 = r * r
-    r4 = r2 * r2
-    low = (1.0 + r) + r2 * (_C2 + r * _C3)
-    high = (_C8 + r * _C9) + r2 * (_C10 + r * _C11) + r4 * (_C12 + r * _C13)
-    p = low + r4 * (((_C4 + r * _C5) + r2 * (_C6 + r * _C7)) + r4 * high)
-    return p * _power_of_two(shifted)
-
-
-@inlined
-def log(x):
-    """Natural logarithm of a positive normal number, within one unit in the last place."""
-    m = _log_mantissa(x)
-    k = _log_exponent(x)
-    f = m - 1.0
-    s = f / (f + 2.0)
-    z = s * s
-    w = z * z
-    series = w * (_G2 + w * (_G4 + w * _G6)) + z * (_G1 + w * (_G3 + w * (_G5 + w * _G7)))
-    half = 0.5 * (f * f)
-    return k * _LN2_HIGH - ((half - (s * (half + series) + k * _LN2_LOW)) - f)
+exp = _arithmetic("exp", "Exponential: see `pkpd.solve.bridge.vector`.")
+log = _arithmetic("log", "Natural logarithm of a positive normal number: see the same.")

@@ -13,9 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from pkpd.solve.bridge.lanes import WIDTH
-
-"""Lanes in one vector: two AVX2 registers, whose independent halves hide each other's latency."""
+WIDTH = 16
+"""Lanes in one vector."""
 
 F64 = ir.DoubleType()
 I64 = ir.IntType(64)
@@ -146,8 +145,8 @@ class Arithmetic:
 
     def exp(self, x: Value) -> Value:
         """Exponential."""
-        x = self.maximum(x, constant(-708.0))
-        x = self.minimum(x, constant(709.0))
+        # what is no number stays none
+        x = self.minimum(constant(709.0), self.maximum(constant(-708.0), x))
         shifted = self.fused(_PLUS, x, constant(_PER_LN2), constant(_MAGIC))
         k = self.sub(shifted, constant(_MAGIC))
         r = self.fused(_MINUS, k, constant(_LN2_HIGH), x)
