@@ -19,7 +19,7 @@ compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not slow and not long" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not long" -n 2 --dist loadfile --no-loadscope-reorder --durations=60 $(ARGS)
 
 # The quick tests as other processors run them: other instructions, one thread and two; an hour.
 # Some of them: make portable ARGS="older -- tests/fitting"

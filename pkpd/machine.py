@@ -112,9 +112,10 @@ def ready_for_pymc() -> None:
         path, today = user_cache_path("arviz", "arviz") / "daily_warning", date.today().isoformat()
         if not path.is_file() or path.read_bytes().strip() != today.encode():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-                file.write(today)
-            os.replace(file.name, path)
+            with tempfile.TemporaryDirectory(dir=path.parent) as own:
+                made = Path(own, path.name)
+                made.write_text(today, encoding="utf-8")
+                made.replace(path)
 
 
 def _holds_files(folder: Path) -> bool:

@@ -111,6 +111,10 @@ def asked_of(
     return Asked(rule, counts, clock or (rule.clock if rule else "first_dose"), criteria)
 
 
+OF_LOW_COUNTS = "it is of low counts, and does not say what recovered means"
+"""What is said of a rule that `tells_recovery` does not hold of."""
+
+
 def tells_recovery(rule: DLTRule) -> bool:
     """Whether a rule says from which counts a line is back: one of low counts does not."""
     return rule.kind.startswith("not_recovered")

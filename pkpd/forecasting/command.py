@@ -27,7 +27,7 @@ from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError
 from pkpd.files import frame_text, together, write_text
 from pkpd.fitting.draws import Fitted
-from pkpd.forecasting.bank import BASELINE, Level, tells_recovery, usual_back
+from pkpd.forecasting.bank import BASELINE, OF_LOW_COUNTS, Level, tells_recovery, usual_back
 from pkpd.forecasting.forecast import DRAWS, forecast
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.visits import choose_visits
@@ -252,8 +252,7 @@ def _recovery_rule(trial: Trial, cohort: Cohort, name: str | None) -> DLTRule | 
     """As `rule_of`, for what recovered means: one that is named must say so."""
     found = rule_of(trial, cohort, name)
     if name and found is not None and not tells_recovery(found):
-        what = "it is of low counts, and does not say what recovered means"
-        raise _unfit(found, what, tells_recovery)
+        raise _unfit(found, OF_LOW_COUNTS, tells_recovery)
     return found
 
 

@@ -26,6 +26,7 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import (
     BOTH,
+    OF_LOW_COUNTS,
     Asked,
     Bank,
     Level,
@@ -217,7 +218,7 @@ def _asked(
         if not back and not tells_recovery(rule):
             raise PkpdError(
                 where=where,
-                what="it is of low counts, and does not say what recovered means",
+                what=OF_LOW_COUNTS,
                 remedy="give back, the counts from which each line is back, or leave the rule out",
             )
         rule = replace(rule, by_day=min(rule.by_day or until_day, until_day))

@@ -65,6 +65,10 @@ class Straight:
         self.days = np.tile(
             [np.log(24.0), np.log(0.15), np.log(0.2), np.log(25.0)], (len(cells.days), 1)
         )
+        self.shape, self.weights = b"straight", {}
+
+    def with_weights(self, weights):
+        return self
 
     def __call__(self, z):
         return jnp.asarray(self.logits) + 0.8 * z[0], jnp.asarray(self.days) + 0.1 * z[0] * (
@@ -122,6 +126,33 @@ def test_emulator_averages_the_chance_of_few_patients_out(table_file):
     assert np.sqrt(np.mean((np.asarray(logits)[:, 1] - second) ** 2)) < 0.4 * chance
     off = np.asarray(told)[:, 0, 0] - (3.2 + 0.1 * new[:, 2])
     assert np.sqrt(np.mean(off**2)) < 0.4 * noise
+
+
+def test_patients_that_simulations_share_are_no_effect_of_parameters():
+    """Blocks shift a share and a day by more than parameters do; on average they shift nothing."""
+    rng = np.random.default_rng(8)
+    blocks, each, size = 40, 10, 400.0
+    block, n = np.repeat(np.arange(blocks), each), blocks * each
+    z = rng.standard_normal((n, 2))
+    shift = rng.standard_normal((2, blocks))[:, block]
+    p = 1 / (1 + np.exp(1.0 - 0.3 * z[:, 0] - 0.4 * shift[0]))
+    share = (rng.binomial(int(size), p) / size)[:, None]
+    middle = 3.2 + 0.05 * z[:, 1] + 0.07 * shift[1]
+    days = np.stack([middle, 0 * p + 0.15, 0 * p + 0.2, middle], -1)[:, None]
+    found = Simulations(z, share, np.full((n, 1), size), days, np.full((n, 1), size))
+    how = Training(width=4, steps=1500, batch=64, networks=1)
+    new = np.stack([np.linspace(-1, 1, 9)] * 2, axis=1)
+    off = []
+    for own in (block, None):
+        emulator = train(found, [0, 1], how, block=own)
+        logits, told = jax.vmap(emulator)(new)
+        slope = np.polyfit(new[:, 0], np.asarray(logits)[:, 0], 1)[0]
+        off.append([slope - 0.3, np.polyfit(new[:, 1], np.asarray(told)[:, 0, 0], 1)[0] - 0.05])
+        here, there = jax.vmap(emulator)(z)
+        assert np.mean(1 / (1 + np.exp(-np.asarray(here)))) == pytest.approx(share.mean(), abs=4e-3)
+        assert np.mean(np.asarray(there)[:, 0, 0]) == pytest.approx(middle.mean(), abs=2e-3)
+    assert np.all(np.abs(off[0]) < [0.03, 0.006])  # of .3 and .05
+    assert np.all(np.abs(off[0]) < 0.7 * np.abs(off[1]))
 
 
 def test_simulations_are_kept_and_go_on(table_file, stand_in, tmp_path):

@@ -68,6 +68,10 @@ class Exact:
     def __init__(self, cells, slope=1.0):
         self.slope = slope
         self.response = jnp.array([float(s.events[0].kind == "response") for s in cells.shares])
+        self.shape, self.weights = repr((slope, len(cells.shares))).encode(), {}
+
+    def with_weights(self, weights):
+        return self
 
     def __call__(self, z):
         return self.response * (0.2 + self.slope * z[0]) + (1 - self.response) * -2.0, jnp.zeros(

@@ -243,7 +243,7 @@ def learn(
         training = plan.training if last else replace(plan.training, networks=plan.scout_networks)
         emulator = train(
             joined(parts), inputs, training, wired=wired, weight=_weights(parts),
-            seed=_network_seed(plan, index),
+            block=blocks_of([len(part) for part in parts]), seed=_network_seed(plan, index),
         )  # fmt: skip
         say(f"round {index}: emulator of {sum(map(len, parts))} simulations")
     assert emulator is not None
@@ -344,10 +344,14 @@ def emulator_of(
     make = MarrowMaker(likelihood.arms, plan.patients, variant, plan.steps_per_day)
     wired = _wired(make, likelihood, prior, inputs, plan, place)
     simulations, weight, seed = joined(parts), _weights(parts), _network_seed(plan, last)
+    block = blocks_of([len(part) for part in parts])
     if another:
-        places = _blocks_again(blocks_of([len(part) for part in parts]), another)
+        places = _blocks_again(block, another)
         simulations, weight, seed = simulations.taken(places), weight[places], 1000 + another
-    return train(simulations, inputs, plan.training, wired=wired, weight=weight, seed=seed)
+        block = block[places]
+    return train(
+        simulations, inputs, plan.training, wired=wired, weight=weight, block=block, seed=seed
+    )
 
 
 def _blocks_again(block: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -457,6 +461,7 @@ def halves_at(
             single,
             wired=wired,
             weight=weight[own],
+            block=block[own],
             seed=100 + part,
         )
         answers.append(totals(emulator, prior, density, points))

@@ -7,6 +7,11 @@ of days. It sees the parameters that act on the arm alone (`pkpd.evidence.sampli
 act on few arms, and from the others it would learn chance. Learning is maximum likelihood: counts
 of simulated patients are binomial, and statistics of days normal with the errors that their numbers
 of patients give them.
+
+The sets of parameters of a block meet the same patients. What is theirs shifts all summaries of the
+block alike; each block therefore has a shift of its own of every output, drawn towards zero, as a
+study has in a mixed model. Within a block patients cancel, and what the parameters do is seen
+without half of the chance; where the outputs lie on average is then learned from all blocks.
 """
 
 from __future__ import annotations
@@ -27,6 +32,11 @@ from pkpd.evidence.sampling.simulations import Simulations
 
 Weights = Mapping[str, Any]
 _STATISTICS = 4
+SHARED = 0.2
+"""Variance that the patients of a block give an output of the block, in that of as many independent
+patients: of 396 shares at eight draws of a posterior with 20 seeds, quasi-random patients gave .36
+(median), of which .56 was the same at all draws."""
+_NEWTON = 8
 
 
 @dataclass(frozen=True)
@@ -44,10 +54,13 @@ class Training:
     decay
         Pull of the weights towards zero, for each step, in units of the rate, of 1,000 simulations;
         it falls with their number. With too little of it a network learns the chance of few
-        patients by heart, with too much of it it flattens what it learns: with a width of 16 and
-        a pull of 0.5 the log likelihood of the table of evidence erred by a standard deviation of
-        3.7 over posterior draws, with 24 and 0.15 by 3.3, of which 2.0 was the chance of the
-        patients that it was compared with.
+        patients by heart, with too much of it it flattens what it learns. Of 6,000 simulations of
+        the table of evidence 750 were held out, and single networks learned from two halves of the
+        others: with 0.05, 0.15, 0.5, 0.8, 1.5 and 4.0 minus the log likelihood of a simulation held
+        out is 4.0, 2.3, 0.0, 0.0, 2.2 and 14.6 above the least under the mean of both; by two runs
+        with such errors posterior means would differ by 0.22, 0.19, 0.15, 0.13, 0.09 and 0.08
+        standard deviations (first order, root mean square; 0.23 with 0.15 and no shift of blocks,
+        and 7.4 above the least).
     straight
         The same for the straight part, in units of `decay`.
     networks
@@ -58,7 +71,7 @@ class Training:
     steps: int = 5000
     batch: int = 128
     rate: float = 5e-3
-    decay: float = 0.15
+    decay: float = 0.8
     straight: float = 0.05
     networks: int = 3
 
@@ -173,6 +186,7 @@ def train(
     *,
     wired: Wiring | None = None,
     weight: Floats | None = None,
+    block: NDArray[np.int64] | None = None,
     seed: int = 1,
 ) -> Emulator:
     """Train networks on simulations.
@@ -189,6 +203,8 @@ def train(
         Which input acts on which output; all on all if not given.
     weight : float[N]
         How much each simulation counts; equally if not given.
+    block : int[N]
+        Simulations with the same number met the same patients; none did if not given.
     seed
         Of first weights and batches.
     """
@@ -214,17 +230,24 @@ def train(
         "precision": np.where(known[..., None], 1.0 / error**2, 0.0).reshape(len(days), -1),
         "weight": np.ones(len(days)) if weight is None else weight / weight.mean(),
     }
+    curve = (events * (1.0 - simulations.share)).mean(axis=0)  # of a share of 0 or 1: none
+    told = np.concatenate([curve, data["precision"].mean(axis=0)])
     held = {name: jnp.asarray(value, dtype=jnp.float32) for name, value in data.items()}
+    held["told"] = jnp.asarray(told, dtype=jnp.float32)
+    if block is not None:
+        held["block"] = jnp.asarray(np.unique(block, return_inverse=True)[1])
     middle = np.concatenate([logit.mean(axis=0), centre.ravel()])
     scale = np.concatenate([logit.std(axis=0) + 0.05, spread.ravel()])
     rng = np.random.default_rng(seed)
     wired = one_arm(len(inputs), s + d) if wired is None else wired
     arm = wired.outputs(s)
     held |= _wires(wired, arm)
-    made = [
-        _fit(_first(rng, wired, arm, how.width, middle, scale), held, how, int(rng.integers(2**31)))
-        for _ in range(how.networks)
-    ]
+    made = []
+    for _ in range(how.networks):
+        first = _first(rng, wired, arm, how.width, middle, scale)
+        if block is not None:
+            first["shift"] = np.zeros((int(held["block"].max()) + 1, arm.size), dtype=np.float32)
+        made.append(_fit(first, held, how, int(rng.integers(2**31))))
     stacked = {name: jnp.stack([w[name] for w in made]) for name in made[0]}
     return Emulator(np.asarray(inputs), stacked, arm, s, d)
 
@@ -279,6 +302,8 @@ def _forward_all(w: Weights, x: Any, wires: Mapping[str, Any]) -> Any:
 def loss(weights: Weights, data: Mapping[str, Any], wires: Mapping[str, Any], s: int) -> Any:
     """Mean negative log likelihood of simulations, for each output."""
     out = _forward_all(weights, data["x"].T, wires).T
+    if "block" in data:
+        out = out + weights["shift"][data["block"]]
     logit, days = out[:, :s], out[:, s:]
     counts = data["size"] * jax.nn.softplus(logit) - data["events"] * logit
     off = 0.5 * data["precision"] * (days - data["days"]) ** 2
@@ -290,7 +315,8 @@ def loss(weights: Weights, data: Mapping[str, Any], wires: Mapping[str, Any], s:
 def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) -> Weights:
     n, s = data["x"].shape[0], data["events"].shape[1]
     wires = {name: data[name] for name in ("acts", "arm", "own", "place")}
-    data = {name: value for name, value in data.items() if name not in wires}
+    told = data["told"]
+    data = {name: v for name, v in data.items() if name not in (*wires, "told")}
     learned = {name: w for name, w in weights.items() if name != "scale"}
     fixed = {"scale": weights["scale"]}
 
@@ -299,6 +325,8 @@ def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) ->
         places = jax.random.randint(jax.random.fold_in(key, index), (how.batch,), 0, n)
         batch = {name: value[places] for name, value in data.items()}
         gradient = jax.grad(lambda own: loss({**own, **fixed}, batch, wires, s))(w)
+        if "shift" in w:
+            gradient["shift"] = gradient["shift"] + w["shift"] * told / (SHARED * n * told.size)
         gradient["w1"] = gradient["w1"] * wires["acts"][:, :, None]
         gradient["skip"] = gradient["skip"] * wires["acts"][wires["arm"]]
         # a network that goes astray is held: the size of the whole gradient is bounded
@@ -319,7 +347,28 @@ def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) ->
 
     zero = jax.tree.map(jnp.zeros_like, learned)
     (done, _, _), _ = jax.lax.scan(step, (learned, zero, zero), jnp.arange(how.steps))
-    return {**done, **fixed}
+    done = {**done, **fixed}
+    if "shift" not in done:
+        return done
+    del done["shift"]
+    return {**done, "b3": done["b3"] + _level(done, data, wires, s)}
+
+
+def _level(weights: Weights, data: Mapping[str, Any], wires: Mapping[str, Any], s: int) -> Any:
+    """Find what to add to outputs, once no block has a shift, so that they are right on average."""
+    out = _forward_all(weights, data["x"].T, wires).T
+    logit, counts = out[:, :s], data["weight"][:, None]
+
+    def newton(_: int, more: Any) -> Any:
+        p = jax.nn.sigmoid(logit + more)
+        off = (counts * (data["events"] - data["size"] * p)).sum(axis=0)
+        curve = (counts * data["size"] * p * (1.0 - p)).sum(axis=0)
+        return more + jnp.clip(off / (curve + 1e-6), -1.0, 1.0)
+
+    shares = jax.lax.fori_loop(0, _NEWTON, newton, jnp.zeros(s))
+    weighed = counts * data["precision"]
+    days = (weighed * (data["days"] - out[:, s:])).sum(axis=0) / (weighed.sum(axis=0) + 1e-6)
+    return jnp.concatenate([shares, days]).astype(jnp.float32)
 
 
 def _fit(weights: Weights, data: Mapping[str, Any], how: Training, seed: int) -> Weights:
