@@ -35,8 +35,8 @@ _STATISTICS = 4
 SHARED = 0.2
 """Variance that the patients of a block give an output of the block, in that of as many independent
 patients: of 396 shares at eight draws of a posterior with 20 seeds, quasi-random patients gave .36
-(median), of which .56 was the same at all draws."""
-_NEWTON = 8
+(median), of which .56 was the same at all draws. For days, where it was not measured, assumed."""
+_NEWTON = 8  # steps to the level of a share: it converges in a few
 
 
 @dataclass(frozen=True)
@@ -230,12 +230,14 @@ def train(
         "precision": np.where(known[..., None], 1.0 / error**2, 0.0).reshape(len(days), -1),
         "weight": np.ones(len(days)) if weight is None else weight / weight.mean(),
     }
-    curve = (events * (1.0 - simulations.share)).mean(axis=0)  # of a share of 0 or 1: none
-    told = np.concatenate([curve, data["precision"].mean(axis=0)])
+    # what a simulation tells of each output, on average: of a share near 0 or 1 little
+    of_shares = (events * (1.0 - simulations.share)).mean(axis=0)
+    information = np.concatenate([of_shares, data["precision"].mean(axis=0)])
     held = {name: jnp.asarray(value, dtype=jnp.float32) for name, value in data.items()}
-    held["told"] = jnp.asarray(told, dtype=jnp.float32)
+    held["information"] = jnp.asarray(information, dtype=jnp.float32)
+    blocks, of_block = np.unique([] if block is None else block, return_inverse=True)
     if block is not None:
-        held["block"] = jnp.asarray(np.unique(block, return_inverse=True)[1])
+        held["block"] = jnp.asarray(of_block)
     middle = np.concatenate([logit.mean(axis=0), centre.ravel()])
     scale = np.concatenate([logit.std(axis=0) + 0.05, spread.ravel()])
     rng = np.random.default_rng(seed)
@@ -246,7 +248,7 @@ def train(
     for _ in range(how.networks):
         first = _first(rng, wired, arm, how.width, middle, scale)
         if block is not None:
-            first["shift"] = np.zeros((int(held["block"].max()) + 1, arm.size), dtype=np.float32)
+            first["shift"] = np.zeros((blocks.size, arm.size), dtype=np.float32)
         made.append(_fit(first, held, how, int(rng.integers(2**31))))
     stacked = {name: jnp.stack([w[name] for w in made]) for name in made[0]}
     return Emulator(np.asarray(inputs), stacked, arm, s, d)
@@ -315,8 +317,8 @@ def loss(weights: Weights, data: Mapping[str, Any], wires: Mapping[str, Any], s:
 def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) -> Weights:
     n, s = data["x"].shape[0], data["events"].shape[1]
     wires = {name: data[name] for name in ("acts", "arm", "own", "place")}
-    told = data["told"]
-    data = {name: v for name, v in data.items() if name not in (*wires, "told")}
+    information = data["information"]
+    data = {name: v for name, v in data.items() if name not in (*wires, "information")}
     learned = {name: w for name, w in weights.items() if name != "scale"}
     fixed = {"scale": weights["scale"]}
 
@@ -326,7 +328,9 @@ def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) ->
         batch = {name: value[places] for name, value in data.items()}
         gradient = jax.grad(lambda own: loss({**own, **fixed}, batch, wires, s))(w)
         if "shift" in w:
-            gradient["shift"] = gradient["shift"] + w["shift"] * told / (SHARED * n * told.size)
+            # of its normal prior, for one of n simulations and one output, as of the loss
+            prior = w["shift"] * information / (SHARED * n * information.size)
+            gradient["shift"] = gradient["shift"] + prior
         gradient["w1"] = gradient["w1"] * wires["acts"][:, :, None]
         gradient["skip"] = gradient["skip"] * wires["acts"][wires["arm"]]
         # a network that goes astray is held: the size of the whole gradient is bounded
