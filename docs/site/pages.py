@@ -24,6 +24,7 @@ ELSEWHERE = {
     "models/evidence/README.md": "how_we_know/outcomes.md",
     "fits/README.md": "how_we_know/fits.md",
     "fits/evidence/README.md": "how_we_know/learning.md",
+    "fits/evidence/FIGURES.md": "how_we_know/learning_figures.md",
     "fits/sbc/README.md": "how_we_know/calibration.md",
     "benchmarks/designs/README.md": "benchmarks/designs.md",
     "benchmarks/schedules/README.md": "benchmarks/schedules.md",

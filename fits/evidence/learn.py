@@ -13,11 +13,14 @@ trials that ask for schedule or dose.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from landmarks import landmark_table, landmarks
+import pandas as pd
+from judging.figures import keep, may_be_kept
+from landmarks import Landmark, landmark_table, landmarks
 from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
 from pkpd.cards import card_names, load_trial
@@ -54,11 +57,13 @@ def main() -> None:
     ask.add_argument("--no-report", action="store_true", help="the posterior and its checks alone")
     ask.add_argument("--rows", type=Path, help="rows of one's own to learn from, too (.csv)")
     ask.add_argument("--seed", type=int, default=1, help="of patients, networks and chains")
+    may_be_kept(ask)
     given = ask.parse_args()
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
     chains = replace(plan.chains, seed=given.seed, cores=given.workers)
     plan = replace(plan, seed=given.seed, chains=chains)
     prior, likelihood = problem(plan, given.variant, given.rows)
+    from_nothing = not any(given.out.glob(f"simulations_*/round*_{plan.seed}"))
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -78,21 +83,28 @@ def main() -> None:
     fit_for_use = got.posterior.converged and plan.name == "full"
     got.posterior.save(given.out / f"posterior_{name}.nc", default=fit_for_use)
     say(f"sampled, {got.posterior.record['gradients']:.0f} gradients a draw")
+    checked = checked_exactly(got, prior, likelihood, variant)
     pages = [
         f"posterior_{name}.nc {'may' if fit_for_use else 'must not'} be the default of predictions",
         got.checked.table(),
-        checked_exactly(got, prior, likelihood, variant),
+        checked.text(),
     ]
     say("checked against simulation")
+    minutes = (time.monotonic() - began) / 60.0
     if not given.no_report and got.posterior.converged:
         folder = given.out / name
         folder.mkdir(exist_ok=True)
+        found = landmarks_of(got.posterior, folder)
         pages += [
-            landmark_part(got.posterior, folder),
+            f"Landmarks\n{landmark_table(found)}",
             parameter_part(got.posterior, folder),
             *schedule_parts(got.posterior, folder),
         ]
         say("reported")
+        if given.figures:
+            took = {"minutes": minutes, "from_nothing": from_nothing}
+            figures = run_figures(got, checked, found)
+            keep("run", got.posterior, {**took, **figures, "answers": answers_of(folder)})
     elif not got.posterior.converged:
         pages.append("No landmark and no answer is given: " + "; ".join(got.posterior.problems))
     text = "\n\n".join(pages) + "\n"
@@ -100,33 +112,105 @@ def main() -> None:
     print(text)
 
 
+@dataclass(frozen=True)
+class Checked:
+    """How far an emulator's log likelihoods of the table are from those of simulations.
+
+    Attributes
+    ----------
+    halves
+        Standard deviation of its error, from two halves of the simulations.
+    mean, sd
+        Of the emulator less the mean of two simulations of `EXACT` patients of an arm, over
+        `POINTS` posterior draws.
+    patients
+        Standard deviation of that mean by the chance of the patients.
+    """
+
+    halves: float
+    mean: float
+    sd: float
+    patients: float
+
+    def text(self) -> str:
+        """Print it."""
+        return (
+            f"Error of the emulator in the log likelihood of the table, from two halves of the "
+            f"simulations: SD {self.halves:.2f}\n"
+            f"Emulator less simulation of {EXACT} patients of an arm at {POINTS} posterior draws: "
+            f"mean {self.mean:+.2f}, SD {self.sd:.2f}; of which the patients' error is "
+            f"{self.patients:.2f}"
+        )
+
+
 def checked_exactly(
     got: Learned, prior: Prior, likelihood: EvidenceLikelihood, variant: Variant
-) -> str:
+) -> Checked:
     """Compare the emulator with itself, and with simulations of many patients."""
     task = Task(MarrowMaker(likelihood.arms, EXACT, variant), likelihood.cells, prior)
     flat = got.posterior.z.reshape(-1, prior.size)
     points = flat[:: max(1, len(flat) // POINTS)][:POINTS]
     density = TableDensity(likelihood.cells)
     exact = np.array([exact_totals(task, density, points, seed) for seed in (1, 2)])
-    told = totals(got.emulator, prior, density, points)
-    off, seeds = told - exact.mean(axis=0), exact[0] - exact[1]
-    return (
-        f"Error of the emulator in the log likelihood of the table, from two halves of the "
-        f"simulations: SD {got.noise:.2f}\n"
-        f"Emulator less simulation of {EXACT} patients of an arm at {POINTS} posterior draws: mean "
-        f"{off.mean():+.2f}, SD {off.std(ddof=1):.2f}; of which the patients' error is "
-        f"{0.5 * seeds.std(ddof=1):.2f} (two seeds: SD {seeds.std(ddof=1):.2f})"
-    )
+    off = totals(got.emulator, prior, density, points) - exact.mean(axis=0)
+    patients = 0.5 * (exact[0] - exact[1]).std(ddof=1)
+    return Checked(got.noise, float(off.mean()), float(off.std(ddof=1)), float(patients))
 
 
-def landmark_part(posterior: EvidencePosterior, folder: Path) -> str:
+def run_figures(got: Learned, checked: Checked, found: Sequence[Landmark]) -> dict[str, object]:
+    """Gather what documents print of a run."""
+    table, record = got.checked, got.posterior.record
+    left = np.sqrt([max(1.0 - one.contraction, 0.0) for one in learned(got.posterior)])
+    return {
+        "simulations": len(got.simulations),
+        "parameters": len(table.names),
+        "rhat": float(np.max(table.rhat)),
+        "ess": float(np.min(table.bulk)),
+        "divergent": table.divergent,
+        "gradients": record["gradients"],
+        "emulator": asdict(checked),
+        "learned": {"half": int((left <= 0.5).sum()), "fifth": int((left <= 0.8).sum())},
+        "landmarks": {
+            "inside": sum(one.inside for one in found),
+            "of": len(found),
+            "outside": [one.name for one in found if not one.inside],
+        },
+    }
+
+
+def answers_of(folder: Path) -> dict[str, list[dict[str, object]]]:
+    """Answers of the trials that ask for schedule or dose, at each pair of thresholds."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for file in sorted(folder.glob("*_contrasts.csv")):
+        name = file.stem.removesuffix("_contrasts")
+        cohorts = pd.read_csv(folder / f"{name}_cohorts.csv")
+        pairs = cohorts.groupby(["neutrophils", "platelets"], sort=False)["probability"]
+        found[name] = [
+            {
+                "counts": f"{one.neutrophils:g} and {one.platelets:g}",
+                "risk": [
+                    float(end(pairs.get_group((one.neutrophils, one.platelets))))
+                    for end in (np.min, np.max)
+                ],
+                **{
+                    asked: [getattr(one, f"{asked}_{end}") for end in ("lower", "median", "upper")]
+                    for asked in ("schedule", "dose")
+                },
+            }
+            for one in pd.read_csv(file).itertuples()
+        ]  # fmt: skip
+    return found
+
+
+def landmarks_of(posterior: EvidencePosterior, folder: Path) -> tuple[Landmark, ...]:
     """Landmarks with their intervals."""
-    found = landmarks(
-        load_evidence(), posterior.draws(DRAWS), variant=posterior.variant, patients=PATIENTS
+    found = tuple(
+        landmarks(
+            load_evidence(), posterior.draws(DRAWS), variant=posterior.variant, patients=PATIENTS
+        )
     )
     write_csv(folder / "landmarks.csv", [{**asdict(e), "inside": int(e.inside)} for e in found])
-    return f"Landmarks\n{landmark_table(found)}"
+    return found
 
 
 def parameter_part(posterior: EvidencePosterior, folder: Path) -> str:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from judging.arm_contrasts import ArmContrast, arm_contrasts, contrasts_text
+from judging.figures import keep, may_be_kept, of_card, of_contrasts, of_pairs
 from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_record, pairs_text
 from judging.remissions import remission_text
 from judging.score_figure import draw_scores
@@ -64,6 +65,7 @@ def main() -> None:
     ask.add_argument("--seed", type=int, default=1, help="of the run whose simulations are used")
     ask.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler of the folds, or local")
     ask.add_argument("--ship", type=Path, help="posterior whose record takes the scores")
+    may_be_kept(ask)
     given = ask.parse_args()
     if given.folds < 2:
         ask.error(f"--folds {given.folds}; allowed: at least 2")
@@ -117,6 +119,10 @@ def main() -> None:
         encoding="utf-8",
     )
     print(text)
+    if given.figures:
+        learned = load_posterior(given.out / f"posterior_{file_name(plan, given.variant)}.nc")
+        found = {**of_card(card), **of_contrasts(contrasts), "pairs": of_pairs(pairs)}
+        keep("left_out", learned, {**found, "weights": weights})
     if given.ship is not None:
         scores = as_record(card) | {"pairs": pairs_record(pairs)}
         posterior = with_scores(load_posterior(given.ship), {"left_out": scores})

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from judging.figures import keep, may_be_kept
 from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
 from pkpd.cards import card_names, load_trial
@@ -77,6 +78,7 @@ def main() -> None:
     ask.add_argument(
         "--runs", type=Path, nargs="+", help="posteriors of whole runs, in their place"
     )
+    may_be_kept(ask)
     given = ask.parse_args()
     if given.seeds < 1:
         ask.error(f"--seeds {given.seeds}; allowed: at least 1")
@@ -90,7 +92,7 @@ def main() -> None:
     flat = found.z.reshape(-1, prior.size)
     began = time.monotonic()
     answers = _answers(found.draws(DRAWS), "as learned", variant)
-    moves = []
+    moves, figures = [], []
     if given.runs:
         others = ((file.stem, load_posterior(file).z) for file in given.runs)
     else:
@@ -99,11 +101,13 @@ def main() -> None:
         how = moved(flat, z.reshape(-1, prior.size))
         moves.append({"seed": label, **dict(zip(prior.names, map(float, how.shift), strict=True))})
         far = int(np.argmax(np.abs(how.shift)))
+        beyond, size = int(np.sum(np.abs(how.shift) > FEW)), float(np.sqrt(np.mean(how.shift**2)))
+        most = {"most": prior.names[far], "by": float(how.shift[far]), "ratio": how.ratio}
+        figures.append({"label": label, "size": size, "beyond": beyond, **most})
         print(
-            f"{time.monotonic() - began:7.0f} s  {label}: means move by "
-            f"{np.sqrt(np.mean(how.shift**2)):.2f} posterior SD (root mean square), "
-            f"{np.mean(np.abs(how.shift) > FEW):.0%} by more than {FEW}, {prior.names[far]} by "
-            f"{how.shift[far]:+.2f}; SD {how.ratio:.2f} of the posterior's",
+            f"{time.monotonic() - began:7.0f} s  {label}: means move by {size:.2f} posterior SD "
+            f"(root mean square), {beyond} of {prior.size} by more than {FEW}, {prior.names[far]} "
+            f"by {how.shift[far]:+.2f}; SD {how.ratio:.2f} of the posterior's",
             flush=True,
         )
         answers += _answers(_draws(prior, z), label, variant)
@@ -111,6 +115,8 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     write_csv(folder / "shifts.csv", moves)
     write_csv(folder / "answers.csv", answers)
+    if given.figures:
+        keep("seeds", found, {"of": "runs" if given.runs else "blocks", "moved": figures})
     print(_table(answers))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from judging.arm_contrasts import alike
+from judging.figures import keep, may_be_kept, of_pairs
 from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_record, pairs_text
 from judging.scorecard import with_scores
 from plans import ROOT
@@ -45,6 +46,7 @@ def main() -> None:
     ask.add_argument("--draws", type=int, default=400, help="of the posterior")
     ask.add_argument("--patients", type=int, default=64, help="of an arm, others at each draw")
     ask.add_argument("--ship", type=Path, help="posterior whose record takes the scores")
+    may_be_kept(ask)
     given = ask.parse_args()
     posterior = shipped_posterior() if given.ship is None else load_posterior(given.ship)
     size = given.draws, given.patients
@@ -65,6 +67,10 @@ def main() -> None:
     )
     print("\n\n".join(f"{head}\n{pairs_text(pairs)}" for head, pairs in told))
     print(f"\n{len(doubtful)} studies whose weights cannot be trusted: {', '.join(doubtful)}")
+    if given.figures:
+        never = of_pairs(unseen), of_pairs(scored[len(unseen) :])
+        found = {"all": of_pairs(scored), "never": never[0], "left_out": never[1]}
+        keep("pairs", posterior, {**found, "doubtful": doubtful})
     if given.ship is not None:
         scores = dict(posterior.record["tested"]["left_out"])
         never = len({pair.first.study for pair in unseen})

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from judging.arm_contrasts import arm_contrasts, contrasts_text
+from judging.figures import keep, may_be_kept, of_card, of_contrasts, of_pairs
 from judging.pairs_of_arms import pairs_of_arms, pairs_text
 from judging.remissions import remission_text
 from judging.score_figure import draw_scores
@@ -154,6 +155,7 @@ def main() -> None:
     ask.add_argument("--mixture", type=Path, default=WEIGHTS, help="weights; default: the shipped")
     ask.add_argument("--out", type=results_folder, help="folder for rows, scores and their figure")
     ask.add_argument("--ship", type=Path, help="write the posterior as a default, with its scores")
+    may_be_kept(ask)
     given = ask.parse_args()
     if given.draws < 1:
         ask.error(f"--draws {given.draws}; allowed: at least 1")
@@ -207,6 +209,9 @@ def main() -> None:
             f"# Rows that were not learned from\n\n{label_of(posterior).text}\n\n"
             f"![scores](scores.svg)\n\n```text\n{text}\n```\n", encoding="utf-8",
         )  # fmt: skip
+    if given.figures:
+        told = {**of_card(card), **of_contrasts(contrasts), "pairs": of_pairs(pairs)}
+        keep(given.rows.stem.partition("_")[0], posterior, told)
     if given.ship is not None:
         thin = posterior.thinned(SHIPPED) if posterior.weights.size > SHIPPED else posterior
         with_scores(thin, as_record(card)).save(given.ship, default=True)

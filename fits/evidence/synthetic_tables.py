@@ -30,6 +30,7 @@ from judging.calibration import (
     gather_ranks,
     rank_of_table,
 )
+from judging.figures import keep, may_be_kept
 from plans import PLANS, arguments, file_name, problem, variant_of
 
 from pkpd.evidence.posterior.learning import emulator_of
@@ -72,6 +73,7 @@ def main() -> None:
     """Rank the tables that are not done yet, and say how uniform all ranks are."""
     ask = arguments(__doc__)
     ask.add_argument("--tables", type=int, default=20, help="in all, done ones included")
+    may_be_kept(ask)
     given = ask.parse_args()
     if given.tables < FEWEST:
         ask.error(f"--tables {given.tables}; allowed: at least {FEWEST}, fewer say nothing")
@@ -104,7 +106,24 @@ def main() -> None:
     seconds = [kept[table.index]["cpu_s"] for table in tables]
     folder = given.out / f"synthetic_{file_name(plan, given.variant)}"
     folder.mkdir(exist_ok=True)
-    sys.exit(0 if written_down(gather_ranks(prior, tables), seconds, folder) else 1)
+    ranks = gather_ranks(prior, tables)
+    uniform = written_down(ranks, seconds, folder)
+    if given.figures:
+        keep("tables", load_posterior(own), figures_of(ranks, uniform, seconds))
+    sys.exit(0 if uniform else 1)
+
+
+def figures_of(found: CalibrationRanks, uniform: bool, cpu_s: Sequence[float]) -> dict[str, object]:
+    """Gather what documents print of the tables."""
+    rms, error = found.rms
+    return {
+        "tables": len(found.ranks),
+        "uniform": uniform,
+        "rms": rms,
+        "error": error,
+        **{f"{level:.0%}": found.covered(level) for level in (0.5, 0.9)},
+        "cpu_s": float(np.median(cpu_s)),
+    }
 
 
 def written_down(found: CalibrationRanks, cpu_s: Sequence[float], out: Path) -> bool:

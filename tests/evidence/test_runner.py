@@ -217,7 +217,7 @@ def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
     # had it converged, everything would be told
     folder = tmp_path / "reduced"
     folder.mkdir()
-    assert "of 16 inside" in learn.landmark_part(posterior, folder)
+    assert "of 16 inside" in learn.landmark_table(learn.landmarks_of(posterior, folder))
     assert "Prior against posterior" in learn.parameter_part(posterior, folder)
     assert "14 days are riskier" in learn.schedule_parts(posterior, folder)[0]
     for name in ("landmarks", "learned", "influence", "len_mec_cohorts"):
@@ -253,7 +253,7 @@ def test_a_run_like_the_shipped_one_moves_nothing(tmp_path, monkeypatch, capsys)
     other_seeds.main()
     told = capsys.readouterr().out
     assert "posterior: means move by 0.00 posterior SD" in told
-    assert "0% by more than 0.15" in told
+    assert "0 of 84 by more than 0.15" in told
     answers = lines(tmp_path / "other_seeds_full" / "answers.csv")
     assert {line["posterior"] for line in answers} == {"as learned", "posterior"}
 

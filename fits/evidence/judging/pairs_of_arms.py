@@ -180,21 +180,33 @@ def pairs_text(pairs: Sequence[Pair]) -> str:
         f"{'':28} {'pairs':>5} {'studies':>8} {'slope (SE)':>14} {'squared error':>14} "
         f"{'no difference':>14} {'difference (SE)':>17}",
     ]
-    for name, mine in _groups(pairs):
-        if len({pair.first.study for pair in mine}) < LEAST_STUDIES:
+    for name, s in scored_groups(pairs):
+        if name == SCALED:
+            lines.append(
+                f"scaled by the slope of other studies, {scale_of(pairs):.2f} over all:{'':14} "
+                f"{s.error:14.3f} {s.of_none:14.3f} {s.less:+9.3f} ({s.less_error:.3f})"
+            )
             continue
-        s = score_of(mine)
         lines.append(
             f"{name:28.28} {s.pairs:5d} {s.studies:8d} {s.slope:+7.2f} ({s.slope_error:.2f}) "
             f"{s.error:14.3f} {s.of_none:14.3f} {s.less:+9.3f} ({s.less_error:.3f})"
         )
-        if name == ALL and s.studies >= TO_SCALE:
-            s = score_of(scaled_by_others(mine))
-            lines.append(
-                f"scaled by the slope of other studies, {scale_of(mine):.2f} over all:{'':14} "
-                f"{s.error:14.3f} {s.of_none:14.3f} {s.less:+9.3f} ({s.less_error:.3f})"
-            )
     return "\n".join(lines)
+
+
+SCALED = "scaled by the slope of other studies"
+
+
+def scored_groups(pairs: Sequence[Pair]) -> list[tuple[str, PairScore]]:
+    """Scores of all pairs and by group; groups of fewer than three studies are left out."""
+    found = []
+    for name, mine in _groups(pairs):
+        studies = len({pair.first.study for pair in mine})
+        if studies >= LEAST_STUDIES:
+            found.append((name, score_of(mine)))
+        if name == ALL and studies >= max(TO_SCALE, LEAST_STUDIES):
+            found.append((SCALED, score_of(scaled_by_others(mine))))
+    return found
 
 
 def _groups(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:

@@ -1,0 +1,74 @@
+"""Documents print the figures that the scripts kept, of the posterior that ships."""
+
+from __future__ import annotations
+
+import json
+
+import figures
+import numpy as np
+import pytest
+from judging import figures as kept
+from judging.scorecard import AVERAGE, MODEL, Predicted, scorecard
+
+from pkpd.evidence.posterior.shipped import shipped_posterior
+from pkpd.evidence.table.table import load_evidence
+
+FOUND = {"unseen": {"inside": 50, "less": -0.00432, "share": 0.942}}
+
+
+def test_sentences_stand_between_their_marks():
+    sentence = "{unseen/inside d} rows, {unseen/less +.3f}, {unseen/share .0pt} %"
+    told = figures.with_figures(sentence, FOUND)
+    assert told == "50 rows, \N{MINUS SIGN}0.004, 94 %"
+    text = "Here <!--=rows-->7\nrows<!--=-->, there <!--=more--><!--=-->."
+    found = figures.with_sentences(text, {"rows": told, "more": "none"})
+    assert found == f"Here <!--=rows-->{told}<!--=-->, there <!--=more-->none<!--=-->."
+
+
+def test_what_is_not_there_is_refused():
+    with pytest.raises(figures.FigureError, match="no figure unseen/outside: no 'outside' among"):
+        figures.with_figures("{unseen/outside d}", FOUND)
+    with pytest.raises(figures.FigureError, match=r"format d of 0\.942"):
+        figures.with_figures("{unseen/share d}", FOUND)
+    with pytest.raises(figures.FigureError, match="no sentence 'rows' among more"):
+        figures.with_sentences("<!--=rows--><!--=-->", {"more": ""})
+
+
+def test_parts_are_kept_beside_each_other(tmp_path):
+    file, posterior = tmp_path / "figures.json", shipped_posterior()
+    rows = [row for row in load_evidence() if row.endpoint.kind == "count" and row.denominator][:6]
+    rng = np.random.default_rng(1)
+    said = {row.id: Predicted(rng.random(200), -1.0) for row in rows}
+    card = scorecard(rows, {MODEL: said, AVERAGE: dict(list(said.items())[:4])})
+    kept.keep("later", posterior, kept.of_card(card), file)
+    kept.keep("pairs", posterior, {"doubtful": ("A",), "none": float("nan")}, file)
+    found = json.loads(file.read_text())
+    assert found["pairs"] == {
+        "posterior": posterior.record["written"], "doubtful": ["A"], "none": None
+    }  # fmt: skip
+    assert found["later"]["rows"] == 6
+    every = found["later"]["compared"]["model less average"]["all rows"]
+    assert (every["rows"], every["difference"]) == (4, 0.0)
+    inside = found["later"]["predictors"]["model"]["90%"]
+    assert inside == card.coverage(MODEL, 0.9)[0]
+
+
+def test_documents_print_what_was_found():
+    found = json.loads(kept.FILE.read_text(encoding="utf-8"))
+    other = [
+        str(path)
+        for path, text in figures.written(found).items()
+        if path.read_text(encoding="utf-8") != text
+    ]
+    assert not other, "python fits/evidence/figures.py writes them"
+
+
+def test_figures_are_of_the_posterior_that_ships():
+    written = shipped_posterior().record["written"]
+    found = json.loads(kept.FILE.read_text(encoding="utf-8"))
+    of = {name: part["posterior"] for name, part in found.items() if name != "tables"}
+    assert set(of.values()) == {written}
+    tested, unseen = shipped_posterior().record["tested"], found["unseen"]
+    assert unseen["predictors"]["model"]["90%"] == tested["inside"]
+    crps = unseen["compared"]["model less average"]["all rows"]["ours"]
+    assert crps == pytest.approx(tested["crps"], rel=1e-4)
