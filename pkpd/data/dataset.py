@@ -211,8 +211,8 @@ class Dataset:
         Raises
         ------
         DataError
-            For a time that is not finite, a subject that is not there, or a subject whose time
-            runs backwards at a reset.
+            For a time that is not finite, a subject that is not there, or one with predictions
+            whose time runs backwards at a reset.
         """
         check_arguments("at_times", carry=(carry, one_of("backward", "forward")))
         return with_times(self, times_h, lines, forward=carry == "forward")
@@ -313,7 +313,7 @@ def with_times(
     orders, at = [], []
     for b, times in enumerate(wanted):
         own = events.time[b, events.valid[b]]
-        if not np.all(np.isfinite(times)) or np.any(np.diff(own) < 0):
+        if len(times) and (not np.all(np.isfinite(times)) or np.any(np.diff(own) < 0)):
             raise DataError(
                 where=f"{events.source}, ID {data.subjects[b]}",
                 what="predictions are asked for at a time that is not finite"

@@ -304,7 +304,7 @@ def _forward_all(w: Weights, x: Any, wires: Mapping[str, Any]) -> Any:
 def loss(weights: Weights, data: Mapping[str, Any], wires: Mapping[str, Any], s: int) -> Any:
     """Mean negative log likelihood of simulations, for each output."""
     out = _forward_all(weights, data["x"].T, wires).T
-    if "block" in data:
+    if "shift" in weights:
         out = out + weights["shift"][data["block"]]
     logit, days = out[:, :s], out[:, s:]
     counts = data["size"] * jax.nn.softplus(logit) - data["events"] * logit

@@ -123,7 +123,9 @@ def load_evidence(path: str | Path | None = None) -> EvidenceTable:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(
-            where=shown, what=f"it cannot be read ({error})", remedy="check the path"
+            where=shown,
+            what=f"it cannot be read ({error.strerror or error})",
+            remedy="check the path",
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(

@@ -9,7 +9,6 @@ import numpy as np
 
 from pkpd.arguments import SHARE, check_arguments
 from pkpd.data.dataset import Dataset, Observations
-from pkpd.data.events import INSERTED, OTHER, EventTable
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.checks.residuals import Residuals, residuals
 from pkpd.fitting.draws import Fitted
@@ -120,51 +119,16 @@ def dense_dataset(dataset: Dataset, points: int, forward: bool = False) -> Datas
     a record hold from the record before it on; ``forward``, where they hold up to the record after
     it, those of the record before. Every original record is observed too.
     """
-    events = dataset.events
-    orders, times, inserted = [], [], []
-    for b in range(events.shape[0]):
-        n = int(events.valid[b].sum())
-        own = events.time[b, :n]
-        dosed = own[events.is_dose[b, :n]]
-        extra = np.concatenate([np.linspace(own.min(), own.max(), points), _after(dosed, own[-1])])
-        extra = np.setdiff1d(extra, own)
-        if np.any(np.diff(own) < 0):  # time starts again at a reset: keep to the records
-            extra = np.zeros(0)
-        # the original record each new one stands before
-        at = np.searchsorted(own, extra, side="left")
-        source = np.concatenate([np.arange(n), at])
-        new = np.concatenate([np.zeros(n, bool), np.ones(len(extra), bool)])
-        time = np.concatenate([own, extra])
-        order = np.lexsort((~new, source))
-        order = order[np.lexsort((time[order] if len(extra) else np.arange(n), source[order]))]
-        orders.append(source[order])
-        times.append(time[order])
-        inserted.append(new[order])
-    width = max(len(order) for order in orders)
-
-    def pad(rows: list[np.ndarray], last: bool = True) -> np.ndarray:
-        out = [np.concatenate([r, np.full(width - len(r), r[-1] if last else 0)]) for r in rows]
-        return np.stack(out)
-
-    source, new = pad(orders).astype(int), pad(inserted).astype(bool)
-    padding = np.arange(width)[None, :] >= np.array([len(o) for o in orders])[:, None]
-    take = np.arange(events.shape[0])[:, None], source
-    held = take[0], np.where(new, source - 1, source) if forward else source
-    columns = {
-        name: np.where(new | padding, 0, getattr(events, name)[take]).astype(
-            getattr(events, name).dtype
-        )
-        for name in ("amt", "rate", "ii", "addl", "ss")
-    }
-    table: EventTable = replace(
-        events,
-        time=pad(times),
-        evid=np.where(padding, 0, np.where(new, OTHER, events.evid[take])),
-        cmt=np.where(padding, 0, events.cmt[take]),
-        row=np.where(padding, -1, np.where(new, INSERTED, events.row[take])),
-        **columns,
-    )
-    subject, record = np.nonzero(~padding)
+    events, wanted = dataset.events, {}
+    for b, label in enumerate(dataset.subjects):
+        own = events.time[b, events.valid[b]]
+        if np.all(np.diff(own) >= 0):  # else time starts again at a reset: keep to the records
+            dosed = own[events.is_dose[b, events.valid[b]]]
+            extra = [np.linspace(own.min(), own.max(), points), _after(dosed, own[-1])]
+            wanted[label] = np.setdiff1d(np.concatenate(extra), own)
+    dense = dataset.at_times(wanted, carry="forward" if forward else "backward")
+    table = dense.events
+    subject, record = np.nonzero(table.valid)
     n_lines = len(dataset.lines)
     subject, record = np.repeat(subject, n_lines), np.repeat(record, n_lines)
     size = len(subject)
@@ -178,10 +142,4 @@ def dense_dataset(dataset: Dataset, points: int, forward: bool = False) -> Datas
         lower=np.full(size, -np.inf),
         row=table.row[subject, record],
     )
-    return replace(
-        dataset,
-        events=table,
-        observations=seen,
-        covariates={name: values[held] for name, values in dataset.covariates.items()},
-        occasion=None if dataset.occasion is None else dataset.occasion[held],
-    )
+    return replace(dense, observations=seen)
