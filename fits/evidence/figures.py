@@ -45,7 +45,7 @@ _PREDICTORS = {
     "average": "average of similar trials",
     "regression": "regression on doses",
     "mixture": "mixture of the three",
-    "friberg": "marrow without leukaemia, its cards alone",
+    "friberg": "marrow without leukaemia, its cards, spread of studies as learned",
 }
 _PAIRS = {
     ("left_out", "pairs"): "Folds of studies left out, chains of each sampled anew",

@@ -78,7 +78,6 @@ def main() -> None:
         variant=variant, say=say,
     )  # fmt: skip
     name = file_name(plan, given.variant)
-    name = name if given.seed == 1 else f"{name}_seed{given.seed}"
     # a reduced posterior knows too well what it holds
     fit_for_use = got.posterior.converged and plan.name == "full"
     got.posterior.save(given.out / f"posterior_{name}.nc", default=fit_for_use)

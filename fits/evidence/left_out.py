@@ -40,7 +40,7 @@ from judging.scorecard import (
     with_scores,
 )
 from judging.stacking import learn_mixture, mixed_by_fold
-from judging.without_leukaemia import FRIBERG, without_leukaemia
+from judging.without_leukaemia import FRIBERG, spread_of_studies, without_leukaemia
 from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
 from pkpd.evidence.criticism.left_out import predict_folds
@@ -74,6 +74,8 @@ def main() -> None:
     prior, likelihood = problem(plan, given.variant)
     emulator = emulator_of(prior, likelihood, plan, given.out, variant)
     settings = replace(SETTINGS[plan.name], cores=given.workers)
+    learned = load_posterior(given.out / f"posterior_{file_name(plan, given.variant)}.nc")
+    spread = spread_of_studies(learned)  # of all studies: a favour to the baseline
     rows: list[list[EvidenceRow]] = []
     contrasts: list[ArmContrast] = []
     pairs: list[Pair] = []
@@ -97,7 +99,7 @@ def main() -> None:
         # ratios and differences have no dose of their own
         one_arm = [row for row in mine if row.other_schedule is None]
         said[REGRESSION] |= regressions(one_arm, others)
-        said[FRIBERG] |= without_leukaemia(mine)[0]
+        said[FRIBERG] |= without_leukaemia(mine, spread)[0]
         worse = "; ".join(fold.posterior.problems) or "converged"
         print(
             f"{time.monotonic() - began:7.0f} s  {len(fold.studies)} studies, {worse}", flush=True
@@ -120,7 +122,6 @@ def main() -> None:
     )
     print(text)
     if given.figures:
-        learned = load_posterior(given.out / f"posterior_{file_name(plan, given.variant)}.nc")
         found = {**of_card(card), **of_contrasts(contrasts), "pairs": of_pairs(pairs)}
         keep("left_out", learned, {**found, "weights": weights})
     if given.ship is not None:

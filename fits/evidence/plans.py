@@ -135,8 +135,9 @@ def variant_of(name: str) -> Variant:
 
 
 def file_name(plan: LearningPlan, variant: str) -> str:
-    """Plan, and the variant where it is not the one that ships."""
-    return plan.name if variant == SHIPPED else f"{plan.name}_{variant}"
+    """Plan, and variant and seed where they are not those that ship."""
+    name = plan.name if variant == SHIPPED else f"{plan.name}_{variant}"
+    return name if plan.seed == PLANS[plan.name].seed else f"{name}_seed{plan.seed}"
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:

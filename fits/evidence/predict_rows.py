@@ -44,7 +44,7 @@ from judging.scorecard import (
     with_scores,
 )
 from judging.stacking import Mixture, mixed, read_mixture
-from judging.without_leukaemia import FRIBERG, without_leukaemia
+from judging.without_leukaemia import FRIBERG, spread_of_studies, without_leukaemia
 from plans import results_folder, write_csv
 
 from pkpd.errors import PkpdError
@@ -172,7 +172,7 @@ def main() -> None:
         }
     except PkpdError as error:
         sys.exit(str(error))
-    friberg, refused = without_leukaemia(list(drawn.rows.values()))
+    friberg, refused = without_leukaemia(list(drawn.rows.values()), spread_of_studies(posterior))
     card, both = scored(checks, said, posterior, mixture, {FRIBERG: friberg, **beside})
     found = table(checks, posterior.studies, both)
     print(label_of(posterior).text)

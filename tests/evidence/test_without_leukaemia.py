@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judging.without_leukaemia import can_be_counted, without_leukaemia
+from judging.without_leukaemia import can_be_counted, spread_of_studies, without_leukaemia
 
 import pkpd
 from pkpd.cards.population_cards import population_of_disease
 from pkpd.endpoints.recovery import nadir
+from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.evidence.table.learning import refined
 from pkpd.evidence.table.table import load_evidence
 from pkpd.subjects import with_median_age
@@ -21,6 +22,9 @@ ROWS = {
     "BACK": ("aml", '"clofarabine:40 mg/m2:IV1h:1-5"', "anc500_recovery_day_median", 28, "", ""),
     "PARTNER": ("aml", '"daunorubicin:60 mg/m2:IV:1-3"', "anc500_recovery_day_median", 28, "", ""),
 }
+
+SPREAD = spread_of_studies(shipped_posterior())
+NONE = dict.fromkeys(SPREAD, 1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def rows(tmp_path_factory):
 
 def test_rows_on_counts_are_predicted_and_the_others_named(rows):
     assert [row.id for row in rows if can_be_counted(row)] == ["LOW", "BACK", "PARTNER"]
-    said, refused = without_leukaemia(rows, patients=32, draws=4)
+    said, refused = without_leukaemia(rows, SPREAD, patients=32, draws=4)
     assert set(said) == {"LOW", "BACK"}
     assert set(refused) == {"PARTNER"}
     assert "'daunorubicin': has no pk and effect" in refused["PARTNER"]
@@ -44,7 +48,10 @@ def test_rows_on_counts_are_predicted_and_the_others_named(rows):
     assert days.size == 16
     assert np.isfinite(days).all()
     assert (days > 5).all()
-    again, _ = without_leukaemia(rows, patients=32, draws=4)
+    # days of studies that deviate are more spread
+    alike, _ = without_leukaemia(rows, NONE, patients=32, draws=4)
+    assert np.log(days).std() > np.log(alike["BACK"].values).std() + 0.02
+    again, _ = without_leukaemia(rows, SPREAD, patients=32, draws=4)
     np.testing.assert_array_equal(again["BACK"].values, days)
     assert np.isfinite(said["LOW"].log_score)
 
@@ -52,7 +59,7 @@ def test_rows_on_counts_are_predicted_and_the_others_named(rows):
 def test_a_share_is_that_of_the_public_simulation(rows):
     """Neutropenia of grade 3 and 4 in the same patients, drawn from the cards through `source`."""
     patients, draws = 200, 20
-    said, _ = without_leukaemia([rows[0]], patients=patients, draws=draws)
+    said, _ = without_leukaemia([rows[0]], NONE, patients=patients, draws=draws)
     age = rows[0].population.age
     assert age is not None
     population = with_median_age(population_of_disease("myeloma"), age)

@@ -1,7 +1,7 @@
 """What predictions must beat: a logistic regression on cumulative dose per drug and disease.
 
 The other baselines are the average of similar trials (`judging.averages`) and, of rows on counts,
-the marrow without leukaemia from its cards alone (`judging.without_leukaemia`).
+the marrow without leukaemia from its cards (`judging.without_leukaemia`).
 
 Every endpoint group (response, early death, delayed recovery, grade of each line, ...) has an
 intercept, an offset for each disease and a slope for the log of the cumulative dose of each drug,

@@ -1,7 +1,9 @@
-"""Predict rows on counts by the marrow without leukaemia, from its cards alone: a baseline.
+"""Predict rows on counts by the marrow without leukaemia, from its cards: a baseline.
 
 A Friberg-type marrow knows nothing of leukaemia, of deaths and of published outcomes. What it can
 say of a row (nadirs, low counts, recovery) is what a model has to beat that claims to know more.
+Studies deviate as far as the model has learned that they do: without that, this marrow would fall
+behind for too narrow intervals alone.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pkpd.evidence.criticism.row_predictions import predict_table
 from pkpd.evidence.likelihood.cells import CHANNELS
 from pkpd.evidence.likelihood.simulator import arm_of, observe
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.table.arms import ArmSeen, ArmToSimulate, SimulatedArm, pooled
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import Schedule
@@ -123,8 +126,20 @@ def _counted(what: Observable) -> bool:
     return what.kind in COUNTED and what.line in LINES
 
 
+def spread_of_studies(posterior: EvidencePosterior) -> dict[str, float]:
+    """Give how far studies deviate, by parameter (``between.days``): posterior medians."""
+    medians = posterior.quantiles((0.5,))
+    names = [f"between.{channel}" for channel in CHANNELS]
+    return {name: float(medians[name][0]) for name in names}
+
+
 def without_leukaemia(
-    rows: Sequence[EvidenceRow], *, patients: int = 256, draws: int = 100, seed: int = 1
+    rows: Sequence[EvidenceRow],
+    spread: Mapping[str, float],
+    *,
+    patients: int = 256,
+    draws: int = 100,
+    seed: int = 1,
 ) -> tuple[dict[str, Predicted], dict[str, str]]:
     """Predict those of rows that are about counts, by id, and say why others are not predicted.
 
@@ -132,6 +147,8 @@ def without_leukaemia(
     ----------
     rows
         As `pkpd.evidence.table.learning.refined` gives them.
+    spread
+        As `spread_of_studies`.
     patients, draws, seed
         As `WithoutLeukaemia`.
 
@@ -142,8 +159,7 @@ def without_leukaemia(
     """
     said: dict[str, Predicted] = {}
     refused: dict[str, str] = {}
-    nothing = {f"between.{channel}": 1e-9 for channel in CHANNELS}
-    nothing |= {"discrepancy": 1e-9, "discrepancy.days": 1e-9}
+    off = {**spread, "discrepancy": 1e-9, "discrepancy.days": 1e-9}
     for row in rows:
         if not can_be_counted(row):
             continue
@@ -154,7 +170,7 @@ def without_leukaemia(
         except PkpdError as error:
             refused[row.id] = str(error)
             continue
-        thetas = [{**default_theta(), **nothing, _DRAW: float(i)} for i in range(draws)]
+        thetas = [{**default_theta(), **off, _DRAW: float(i)} for i in range(draws)]
         found = predict_table(bare, lambda _, run=simulator: run, thetas, repeats=4, seed=seed)
         for name in found.rows:
             said[name] = predicted_row(row, found.values[name], found.chances[name])
