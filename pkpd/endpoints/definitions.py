@@ -60,11 +60,13 @@ def recovery_definition(rule: DLTRule | None) -> RecoveryDefinition:
 def last_morning(regimen: Regimen, rule: DLTRule, clock: str | None = None) -> int:
     """Protocol day of the last morning that a rule needs when nothing is delayed.
 
-    It is the morning after the rule's day, or the last of those that confirm a recovery on it; the
-    clock is the rule's own unless another is given.
+    It is the morning after the rule's day, or of a rule of recovery the last of those that confirm
+    one on it; the clock is the rule's own unless another is given.
     """
     first = clock_day_1(regimen, clock or rule.clock)
-    return first - 1 + (rule.by_day or 0) + recovery_definition(rule).mornings
+    of_recovery = rule.kind.startswith("not_recovered")
+    mornings = recovery_definition(rule).mornings if of_recovery else 1
+    return first - 1 + (rule.by_day or 0) + mornings
 
 
 def check_last_morning(where: str, until_day: int, regimen: Regimen, rule: DLTRule) -> None:

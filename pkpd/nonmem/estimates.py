@@ -441,7 +441,8 @@ def _positive(matrix: np.ndarray) -> bool:
     sd = np.sqrt(np.diag(matrix))
     if not (np.all(np.isfinite(matrix)) and np.all(sd > 0)):
         return False
-    correlation = matrix / sd[:, None] / sd[None, :]
+    with np.errstate(over="ignore"):  # beside a tiny variance: no correlation at all
+        correlation = matrix / sd[:, None] / sd[None, :]
     return bool(np.all(np.abs(correlation) < 2) and np.linalg.eigvalsh(correlation)[0] > -1e-8)
 
 

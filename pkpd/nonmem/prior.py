@@ -130,7 +130,7 @@ def _arguments(record: Record) -> dict[str, int]:
                 )
             if word in ("NWPRI", "TNPRI"):
                 names.append(word)
-            elif word in _SIZES and value is not None and value.isdecimal():
+            elif word in _SIZES and re.fullmatch(r"\d{1,9}", value or ""):
                 out[word] = int(value)
             elif word in _DRAWN and value is not None:
                 if value.strip("0."):
@@ -141,7 +141,7 @@ def _arguments(record: Record) -> dict[str, int]:
                     )
             elif word not in ("DISPLAY", "ICMAX"):
                 allowed = ", ".join(f"{name}=n" for name in _SIZES)
-                record.refuse(f"{found.group().strip()!r} is not read", line, allowed=allowed)
+                record.refuse(f"{found.group().strip()[:40]!r} is not read", line, allowed=allowed)
     if names != ["NWPRI"]:
         what = " and ".join(names) or "no subroutine"
         remedy = "give the earlier fit as $THETAP, $THETAPV, $OMEGAP, $OMEGAPD"

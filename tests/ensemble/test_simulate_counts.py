@@ -10,6 +10,7 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.model.individuals import individual_parameters
+from pkpd.trials import DLTRule
 
 REGIMEN = pkpd.daily("lenalidomide", "10 mg", days="1-14", route="oral")
 FEW = {"marrow": "friberg", "patients": 5, "draws": 2, "until_day": 21}
@@ -184,6 +185,21 @@ def test_a_simulation_that_ends_before_the_look_of_its_rule_is_refused():
     with pytest.raises(PkpdError, match=r"until_day is 42, before day \d+, whose morning rule"):
         pkpd.simulate(REGIMEN, "hr_mds_aml_unfit", **FEW | {"until_day": 42},
                       rule="leukemia_d42_generic")  # fmt: skip
+
+
+def test_a_rule_of_low_counts_needs_no_morning_after_its_window():
+    """A recovery is confirmed by mornings that follow it, days with a low count are not."""
+    low = pkpd.schedule.Criterion("neutrophils", 0.5)
+    rule = DLTRule("low", (low,), kind="low_count_duration", duration_days=(5.0,), by_day=14)
+    given = pkpd.daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h")
+    people = pkpd.source("rr_aml", marrow="friberg", patients=40, draws=2)
+    found = [
+        pkpd.simulate(given, people, until_day=day, rule=rule)["dlt"].values for day in (15, 30)
+    ]
+    np.testing.assert_array_equal(*found)
+    assert 0.0 < found[0].mean() < 1.0
+    with pytest.raises(PkpdError, match="until_day is 14, before day 15, whose morning rule low"):
+        pkpd.simulate(given, people, until_day=14, rule=rule)
 
 
 def test_what_makes_patients_is_refused_beside_patients_that_are_made():

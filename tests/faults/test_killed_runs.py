@@ -19,7 +19,7 @@ from pkpd.report.comparison import tables
 SIMULATE = """
 import sys, time
 import numpy as np
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 from conftest import StandIn
 from pkpd.evidence import EvidenceLikelihood, load_evidence
 from pkpd.evidence.sampling.simulations import Task, simulate_at
@@ -129,7 +129,8 @@ def test_a_killed_search_leaves_the_earlier_result(tmp_path):
 
 @pytest.mark.long  # test_learning: simulations are kept and go on
 def test_a_killed_calibration_goes_on_to_the_same_end(tmp_path):
-    tests = Path(__file__).parents[1] / "evidence"
+    tests = Path(__file__).parents[1]
+    folders = [str(tests / "evidence"), str(tests)]
     table = tmp_path / "rows.csv"
     rows = (
         "A,aml,cytarabine:100 mg/m2:CI:1-7,200,cr_rate,,,,,120,200,READ",
@@ -142,7 +143,7 @@ def test_a_killed_calibration_goes_on_to_the_same_end(tmp_path):
 
     def code(name, wait=0.0):
         return SIMULATE.format(
-            tests=str(tests), table=str(table), wait=wait, folder=str(tmp_path / name),
+            folders=folders, table=str(table), wait=wait, folder=str(tmp_path / name),
             out=str(tmp_path / f"{name}_end.npz"),
         )  # fmt: skip
 
