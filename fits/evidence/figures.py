@@ -45,13 +45,13 @@ _PREDICTORS = {
     "average": "average of similar trials",
     "regression": "regression on doses",
     "mixture": "mixture of the three",
-    "friberg": "marrow without leukaemia, its cards, spread of studies as learned",
+    "friberg": "marrow without leukaemia, numbers of its cards (rows on counts)",
 }
 _PAIRS = {
     ("left_out", "pairs"): "Folds of studies left out, chains of each sampled anew",
-    ("pairs", "all"): "Pairs that the shipped posterior had not seen",
+    ("pairs", "all"): "Pairs of studies never learned from, or taken out",
     ("pairs", "never"): "of these, studies that were never learned from",
-    ("pairs", "left_out"): "of these, studies left out by importance weights",
+    ("pairs", "left_out"): "of these, studies taken out by importance weights",
 }
 MINUS = "\N{MINUS SIGN}"
 LEAST = 3
@@ -90,7 +90,10 @@ def shown(value: Any, spec: str) -> str:
     if spec.endswith("pt"):
         value, spec = 100.0 * value, f"{spec[:-2]}f"
     try:
-        return format(value, spec).replace("-", MINUS)
+        told = format(value, spec)
+        if not told.strip("-+0."):  # what is 0 as printed has no sign
+            told = told.lstrip("-+")
+        return told.replace("-", MINUS)
     except (ValueError, TypeError) as error:
         msg = f"format {spec} of {value!r}: {error}"
         raise FigureError(msg) from None
@@ -125,8 +128,10 @@ def page(figures: Mapping[str, Any]) -> str:
     parts = [
         "# Figures of the posterior that ships",
         "Made by `python fits/evidence/figures.py` of what the scripts kept in `figures.json`; "
-        "what they mean stands in the [README](README.md#reached). CRPS: less is better. Standard "
-        "errors (SE) are clustered by study; inside: share of printed numbers in intervals.",
+        "what they mean stands in the [README](README.md#reached). CRPS: less is better; of shares "
+        "as fractions, of days on the log scale. Standard errors (SE) are clustered by study, and "
+        "of fewer than five studies too small; inside: share of printed numbers in intervals. "
+        f"Groups of fewer than {LEAST} rows are left out.",
         *_run(figures),
     ]
     for name, title in _TABLES.items():
@@ -168,7 +173,7 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
         told = (
             f"{shown(one['size'], '.2f')} (root mean square), {one['beyond']} of "
             f"{run['parameters']} by more than 0.15, most `{one['most']}` by "
-            f"{shown(one['by'], '+.2f')}; SD {shown(one['ratio'], '.2f')} of these"
+            f"{shown(one['by'], '+.2f')}; posterior SDs {shown(one['ratio'], '.2f')} times as large"
         )
         lines.append((f"{of}, {one['label']}: means move by posterior SDs", told))
     tables = figures["tables"]
@@ -182,7 +187,7 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
     lines.append(("synthetic tables", told))
     lines.append(
         (
-            "parameters that lost half, a fifth of their SD",
+            "parameters whose SD is at least a half, a fifth below that of the prior",
             f"{run['learned']['half']}, {run['learned']['fifth']}",
         )
     )
@@ -204,8 +209,8 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
         "trial",
         "recovered: neutrophils and platelets",
         "risk of delay in its cohorts",
-        "longer less shorter schedule, points (90 %)",
-        "highest less lowest dose, points (90 %)",
+        "risk with the longer less the shorter schedule, points (90 % interval)",
+        "with the highest less the lowest dose, points (90 % interval)",
     )
     return ["## The run", _rows(("", ""), lines), "Trials that ask for schedule or dose:",
             _rows(head, answers)]  # fmt: skip
@@ -224,7 +229,7 @@ def _table(title: str, own: Mapping[str, Any]) -> list[str]:
         if one["rows"]
     ]
     printed.append(
-        ("model, if printed numbers were those predicted", own["rows"],
+        ("to expect if the model were true (counts are whole)", own["rows"],
          *(shown(own["calibrated"][level], ".0pt") for level in levels), "")
     )  # fmt: skip
     head = ("predictor", "rows", "inside 50 %", "80 %", "90 %", "width of 90 % (shares)")
@@ -241,7 +246,7 @@ def _table(title: str, own: Mapping[str, Any]) -> list[str]:
             _difference(one),
             f"{shown(one['log'], '+.1f')} ({shown(one['log_error'], '.1f')})",
             *(
-                _difference(compared[other].get(name))
+                _difference(compared[other].get(name), one["rows"])
                 for other in ("model less regression", "mixture less average",
                               "mixture less regression")
             ),
@@ -250,8 +255,8 @@ def _table(title: str, own: Mapping[str, Any]) -> list[str]:
         if one["rows"] >= LEAST
     ]  # fmt: skip
     head = ("rows", "number", "studies", "CRPS, model / average", "difference (SE)",
-            "log score, sum (SE)", "model less regression (SE)", "mixture less average (SE)",
-            "mixture less regression (SE)")  # fmt: skip
+            "log score, model less average, sum (SE)", "model less regression (SE)",
+            "mixture less average (SE)", "mixture less regression (SE)")  # fmt: skip
     parts.append(_rows(head, groups))
     friberg = compared.get("model less friberg", {}).get("all rows")
     if friberg:
@@ -269,10 +274,12 @@ def _table(title: str, own: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _difference(one: Mapping[str, Any] | None) -> str:
+def _difference(one: Mapping[str, Any] | None, beside: int | None = None) -> str:
+    """Print a difference, and its number of rows where the column beside it has another."""
     if one is None:
         return ""
-    return f"{shown(one['difference'], '+.3f')} ({shown(one['error'], '.3f')})"
+    rows = "" if beside in (None, one["rows"]) else f"; {one['rows']} rows"
+    return f"{shown(one['difference'], '+.3f')} ({shown(one['error'], '.3f')}{rows})"
 
 
 def _remission(figures: Mapping[str, Any]) -> list[str]:
@@ -327,10 +334,10 @@ def _pairs(figures: Mapping[str, Any]) -> list[str]:
                 )
             )
     head = ("pairs of arms of one study", "pairs", "studies", "slope (SE)",
-            "squared error / of no difference", "difference (SE)")  # fmt: skip
+            "squared error / if none is predicted", "difference (SE)")  # fmt: skip
     return [
         "## Do differences between arms come true?",
-        "Slope of printed on predicted differences of logits (1 if they come true).",
+        "Slope of printed on predicted log odds ratios (1 if they come true).",
         _rows(head, lines),
     ]
 

@@ -25,6 +25,12 @@ def test_sentences_stand_between_their_marks():
     assert found == f"Here <!--=rows-->{told}<!--=-->, there <!--=more-->none<!--=-->."
 
 
+def test_what_is_nothing_as_printed_has_no_sign():
+    assert [figures.shown(v, "+.2f") for v in (-0.004, 0.004, -0.006, 0.01)] == [
+        "0.00", "0.00", "\N{MINUS SIGN}0.01", "+0.01"
+    ]  # fmt: skip
+
+
 def test_what_is_not_there_is_refused():
     with pytest.raises(figures.FigureError, match="no figure unseen/outside: no 'outside' among"):
         figures.with_figures("{unseen/outside d}", FOUND)
