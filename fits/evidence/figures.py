@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from judging.figures import FILE
+from judging.pairs_of_arms import ALL, SCALED
 from plans import ROOT
 
 DOCUMENTS = (
@@ -323,18 +324,18 @@ def _pairs(figures: Mapping[str, Any]) -> list[str]:
         for group, one in figures[part][name].items():
             lines.append(
                 (
-                    title if group == "all pairs" else f"… {group}",
+                    title if group == ALL else f"… {group}",
                     one["pairs"],
                     one["studies"],
                     ""
-                    if group.startswith("scaled")
+                    if group == SCALED
                     else f"{shown(one['slope'], '.2f')} ({shown(one['slope_error'], '.2f')})",
                     f"{shown(one['error'], '.3f')} / {shown(one['of_none'], '.3f')}",
                     f"{shown(one['less'], '+.3f')} ({shown(one['less_error'], '.3f')})",
                 )
             )
     head = ("pairs of arms of one study", "pairs", "studies", "slope (SE)",
-            "squared error / if none is predicted", "difference (SE)")  # fmt: skip
+            "squared error of the prediction / of no difference", "difference (SE)")  # fmt: skip
     return [
         "## Do differences between arms come true?",
         "Slope of printed on predicted log odds ratios (1 if they come true).",

@@ -321,8 +321,9 @@ def with_times(
                 else "time runs backwards at a reset, so a time has no single place",
                 remedy="give finite hours, or bind the model to the records themselves",
             )
-        # new records come after those of the same time
-        order = np.argsort(np.concatenate([own, times]), kind="stable")
+        # new records come after those of the same time; a clock that starts again stays as it is
+        order = np.concatenate([own, times])
+        order = np.argsort(order, kind="stable") if len(times) else np.arange(len(own))
         orders.append(order)
         at.append(np.flatnonzero(order >= len(own)))
     width = max(len(order) for order in orders)

@@ -293,7 +293,7 @@ def _check_reads(program: Program, wanted: set[str]) -> None:
                 if name in known:
                     continue
                 if rest and head in sizes:
-                    numbers = [float(n) for n in rest.rstrip(")").split(",") if n.isdecimal()]
+                    numbers = [int(n) for n in rest.rstrip(")").split(",") if n.isdecimal()]
                     if numbers and max(numbers) > sizes[head]:
                         code.record.refuse(f"{name} is read, and there are {sizes[head]}", one.line)
                     continue

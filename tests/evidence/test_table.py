@@ -171,7 +171,7 @@ def test_unknown_and_missing_columns_are_refused(table_file):
         load_evidence(table_file("a,aml,none,cr_rate", header="study,population,schedule,endpoint"))
 
 
-def test_a_missing_file_is_refused_without_the_words_of_the_system(tmp_path):
+def test_a_missing_file_is_refused_without_the_number_of_the_system(tmp_path):
     said = r"none\.csv: it cannot be read \(No such file or directory\); check the path"
     with pytest.raises(DataError, match=said):
         load_evidence(tmp_path / "none.csv")

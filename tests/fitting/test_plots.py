@@ -264,6 +264,27 @@ def test_inserted_records_take_what_holds_at_the_next_record(oral):
     assert events.addl.sum() == 2
 
 
+def test_a_clock_that_starts_again_is_left_as_it_is():
+    names = ["ID", "TIME", "EVID", "AMT", "DV", "WT"]
+    rows = [
+        (1, 0, 1, 100, None, 50), (1, 2, 0, 0, 4.0, 50), (1, 10, 0, 0, 2.0, 60),
+        (1, 0, 4, 100, None, 60), (1, 3, 0, 0, 1.0, 65),
+        (2, 0, 1, 100, None, 70), (2, 10, 0, 0, 5.0, 80),
+    ]  # fmt: skip
+    data = pkpd.read_nonmem(pd.DataFrame(rows, columns=names), covariates=["WT"])
+    dense = dense_dataset(data, 5)
+    for name in ("time", "evid", "amt"):
+        kept = getattr(data.events, name)[0, :5]
+        np.testing.assert_array_equal(getattr(dense.events, name)[0, :5], kept)
+    assert dense.events.valid.sum(axis=1)[0] == 5
+    assert dense.events.valid.sum(axis=1)[1] > 5
+    np.testing.assert_array_equal(dense.covariates["WT"][0, :5], data.covariates["WT"][0, :5])
+    # asked of the other alone
+    asked = data.at_times({2: [4.0, 5.0]})
+    np.testing.assert_array_equal(asked.events.time[0, :5], data.events.time[0, :5])
+    assert set(asked.observations.subject) == {1}
+
+
 def test_curves_go_through_predictions_where_records_hold_forward():
     rows = [(1, 0, 100, None, 50), (1, 2, 0, 4.0, 50), (1, 10, 0, 2.0, 100), (1, 30, 0, 0.1, 100)]
     table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "WT"])

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
+HOST = "http://127.0.0.1:8765"
 for _folder in ("nonmem", "data", "report"):
     sys.path.append(str(ROOT / "tests" / _folder))
 
@@ -491,7 +492,7 @@ def _request(text: str) -> object:
     with _silent("pkpd.explorer"):
         for path in (f"/static/{quote(name)}", f"/{quote(name)}", f"/api/{quote(name, safe='')}"):
             # with the host, so that two slashes at the front are no name of another
-            answer = client.get(f"http://127.0.0.1:8765{path}")
+            answer = client.get(f"{HOST}{path}")
             assert answer.status_code < 500, (path, answer.status_code)
             assert b"root:" not in answer.content, path
         told = {"Content-Type": "application/json"}
@@ -521,9 +522,7 @@ def _client() -> Any:
     from pkpd.explorer.server import Explorer
 
     explorer = Explorer(ROOT / "benchmarks" / "schedules", _states()[0]["data"])
-    return TestClient(
-        explorer.app(), base_url="http://127.0.0.1:8765", raise_server_exceptions=False
-    ).__enter__()
+    return TestClient(explorer.app(), base_url=HOST, raise_server_exceptions=False).__enter__()
 
 
 def _counts_text() -> list[bytes]:

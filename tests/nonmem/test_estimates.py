@@ -189,6 +189,7 @@ def test_a_bracket_left_open_at_the_end_of_a_record_is_told():
         ("OMEGA", ["BLOCK(2) 1 1.1 1"], "not positive definite"),
         ("OMEGA", ["BLOCK(2) 0.5 0.1 1E400"], "not positive definite"),
         ("OMEGA", ["BLOCK(2) 0.5 0 0"], "not positive definite"),
+        ("OMEGA", ["BLOCK(2) 1E-300 1E300 1E-300"], "not positive definite"),
         (
             "OMEGA",
             ["BLOCK(3) 1 .1 1 .1 0 1"],

@@ -491,6 +491,8 @@ def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
         ("ADVAN1 TRANS2", "ADVAN7 TRANS1\n$MODEL NCOMP=100000", "100000 compartments; allowed"),
         ("V = THETA(2)", "VX = THETA(2)", "V is read and never set"),
         ("THETA(2)*EXP", "THETA(7)*EXP", "line 7, $PK: THETA(7) is read, and there are 2"),
+        ("THETA(2)*EXP", f"THETA({'7' * 5000})*EXP", "line 7, $PK: 77777777777777777777... is too"),
+        ("$EST", f"$PRIOR NWPRI NTHETA={'3' * 5000}\n$EST", "line 14, $PRIOR: 'NTHETA=333333"),
         ("F*(1", "F*Q9*(1", "line 10, $ERROR: Q9 is read and never set"),
         ("*EXP(", "*EPX(", "line 6, $PK: EPX(...) is neither a function nor set"),
         ("Y = F", "IPRED = F", "$ERROR: Y is never set"),

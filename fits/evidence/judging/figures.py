@@ -18,6 +18,7 @@ from judging.remissions import rank_correlation, remission_bias
 from judging.scorecard import AVERAGE, LEVELS, MIXTURE, MODEL, REGRESSION, Scorecard
 from judging.without_leukaemia import FRIBERG
 from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.files import whole
 
 FILE = Path(__file__).parents[1] / "figures.json"
 SHORT = {
@@ -44,7 +45,8 @@ def keep(
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     known[name] = _rounded({"posterior": posterior.record["written"], **figures})
     parts = [f"{json.dumps(part)}: {json.dumps(known[part])}" for part in sorted(known)]
-    file.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    with whole(file) as path:
+        path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:
