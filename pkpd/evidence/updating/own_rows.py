@@ -154,7 +154,7 @@ def learn_rows(
     cluster: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LearnedRows:
-    """Let a posterior learn from a table of one's own; minutes.
+    """Let a posterior learn from a table of one's own; half a minute for two arms.
 
     Rows are read as the product's own: at the median age and line of treatment of their patients
     (``age_median``, ``line``), and in place of published ones that they name (``replaces``). A

@@ -216,13 +216,11 @@ def _with_studies(
 
 def _study(term: str, studies: Iterable[str]) -> str:
     """Study of a term, whose name begins with it; empty if it is none of these."""
-    return max((s for s in studies if re.match(_called(s), term)), key=len, default="")
+    of = (s for s in studies if term == s or term.startswith((f"{s}.", f"{s}+")))
+    return max(of, key=len, default="")
 
 
 def _rows(term: str, studies: Iterable[str]) -> int:
     """Rows of a term: each is called by its study."""
-    return max(len(re.findall(rf"(?:^|\+){_called(_study(term, studies))}", term)), 1)
-
-
-def _called(study: str) -> str:
-    return rf"{re.escape(study)}(?=[.+]|$)"
+    study = re.escape(_study(term, studies))
+    return max(len(re.findall(rf"(?:^|\+){study}(?=[.+]|$)", term)), 1)
