@@ -169,14 +169,22 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
         ("of which the chance of these patients, SD", shown(by["patients"], ".2f")),
         ("landmarks inside 90 % intervals", f"{marks['inside']} of {marks['of']}{outside}"),
     ]
-    for one in figures["seeds"]["moved"]:
-        of = "a whole run" if figures["seeds"]["of"] == "runs" else "blocks drawn with replacement"
+    moved = [("blocks drawn with replacement", one) for one in figures["seeds"]["moved"]]
+    moved += [("a whole run", one) for one in figures["runs"]["moved"]]
+    for of, one in moved:
         told = (
             f"{shown(one['size'], '.2f')} (root mean square), {one['beyond']} of "
             f"{run['parameters']} by more than 0.15, most `{one['most']}` by "
             f"{shown(one['by'], '+.2f')}; posterior SDs {shown(one['ratio'], '.2f')} times as large"
         )
         lines.append((f"{of}, {one['label']}: means move by posterior SDs", told))
+    for one in figures["runs"]["risks"]:
+        told = (
+            f"{shown(one['mean'], '.1pt')} (mean of {one['risks']} risks of {one['trials']} "
+            f"trials), most {shown(one['by'], '+.1pt')} ({one['most']}; SE of the simulation "
+            f"{shown(one['error'], '.1pt')})"
+        )
+        lines.append((f"a whole run, {one['label']}: risks of a DLT move by points", told))
     tables = figures["tables"]
     told = (
         f"{tables['tables']} tables: ranks {'' if tables['uniform'] else 'not '}uniform, root mean "

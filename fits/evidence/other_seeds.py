@@ -4,7 +4,8 @@ Networks with other seeds learn from blocks of the simulations drawn with replac
 patients and the sets of parameters had been others; chains run on each. Printed are how far means
 and standard deviations move, and the answers of the trials that ask for schedule or dose. Needs a
 run of `learn.py` with the same folder. With `--runs FILE ...` nothing is trained: posteriors of
-whole runs (`learn.py --seed 2`) are compared with the shipped one.
+whole runs (`learn.py --seed 2`) are compared with the shipped one, and so are the risks of all
+cohorts of the shipped trials.
 """
 
 # ruff: noqa: T201
@@ -18,9 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from judging.figures import keep, may_be_kept
 from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
+import pkpd
 from pkpd.cards import card_names, load_trial
 from pkpd.evidence import EvidenceLikelihood, LearningPlan
 from pkpd.evidence.criticism.schedule_or_dose import (
@@ -34,7 +37,7 @@ from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.posterior.learning import emulator_of
 from pkpd.evidence.posterior.shipped import shipped_posterior
-from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings, sample
 from pkpd.evidence.table.table import load_evidence
 from pkpd.marrow.variants import Variant
@@ -46,6 +49,7 @@ SETTINGS = {
 FEW = 0.15  # posterior standard deviations that a mean may move
 DRAWS = 100  # of the answers
 PATIENTS = 512
+COMPARED = {"patients": 200, "draws": 1000, "seed": 1}  # of the risks of all cohorts
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,13 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     write_csv(folder / "shifts.csv", moves)
     write_csv(folder / "answers.csv", answers)
-    if given.figures:
-        keep("seeds", found, {"of": "runs" if given.runs else "blocks", "moved": figures})
     print(_table(answers))
+    kept: dict[str, object] = {"moved": figures}
+    if given.runs:
+        first = _risks(found)
+        kept["risks"] = [_risks_moved(first, file) for file in given.runs]
+    if given.figures:
+        keep("runs" if given.runs else "seeds", found, kept)
 
 
 def _networks(
@@ -135,6 +143,37 @@ def _networks(
         )
         settings = replace(SETTINGS[plan.name], cores=given.workers, seed=100 + seed)
         yield f"seed {seed}", sample(prior, density, emulator, settings, flat).z
+
+
+def _risks(posterior: EvidencePosterior) -> pd.DataFrame:
+    """Risk of a DLT of every cohort in the marrow with leukaemia, and its Monte Carlo error."""
+    table = pkpd.compare(posterior=posterior, with_questions=False, **COMPARED).table()
+    own = table[(table["endpoint"] == "dlt") & (table["posterior"] != "")]
+    return own.set_index(["trial", "cohort", "rule"])[["estimate", "mc_error"]]
+
+
+def _risks_moved(first: pd.DataFrame, file: Path) -> dict[str, object]:
+    """How far the risks move under the posterior of a file; the same patients have both."""
+    other = _risks(load_posterior(file))
+    less = other["estimate"] - first["estimate"]
+    error = np.hypot(other["mc_error"], first["mc_error"])
+    print(pd.DataFrame({"risk": first["estimate"], "less": less, "error": error}).to_string())
+    far = less.abs().idxmax()
+    trial, cohort, _ = far  # pyright: ignore
+    trials = int(less.index.get_level_values("trial").nunique())
+    print(
+        f"{file.stem}: {len(less)} risks of {trials} trials move by "
+        f"{less.abs().mean():.1%} (mean), {cohort} of {trial} by {less[far]:+.1%}"
+    )
+    return {
+        "label": file.stem,
+        "risks": len(less),
+        "trials": trials,
+        "mean": float(less.abs().mean()),
+        "most": f"{trial}, cohort {cohort}",
+        "by": float(less[far]),
+        "error": float(error[far]),
+    }
 
 
 def _draws(prior: Prior, z: np.ndarray) -> list[dict[str, float]]:

@@ -379,21 +379,30 @@ def _refuse_beyond(
     units: Any,
 ) -> None:
     """Refuse counts that no blood has: of a wrong unit where most are such, else slips."""
+    measured = [count for count in counts if count.censored == NOT_CENSORED and count.value > 0]
+    of = {line: [c.value for c in measured if c.line == line] for line in PLAUSIBLE}
+    large = {line: sum(x > PLAUSIBLE[line] for x in mine) for line, mine in of.items()}
     for line, most in PLAUSIBLE.items():
         mine = [k for k, count in enumerate(counts) if count.line == line]
         beyond = [k for k in mine if counts[k].value > most]
         if not beyond:
             continue
         rows = table.also([counts[k].row for k in beyond[1:]]).replace("nor", "and")
-        remedy = 'say what the unit is: --units cells/uL, in Python units="cells/uL"'
-        if 2 * len(beyond) <= len(mine):
+        column = cells[beyond[0]][1]
+        if 2 * large[line] <= len(of[line]):
             others = len(mine) - len(beyond)
             remedy = f"correct the value: of the other {others} {line} none is that large"
         elif units is not None:
             remedy = "correct value or unit"
+        elif all(large[one] for one, mine in of.items() if mine):
+            remedy = 'say what the unit is: --units cells/uL, in Python units="cells/uL"'
+        else:
+            name = line if column == "DV" else column
+            remedy = f'say what the unit of {line} is: --units "{name} cells/uL", in Python '
+            remedy += f'units={{"{name}": "cells/uL"}}'
         raise table.refused(
             counts[beyond[0]].row,
-            cells[beyond[0]][1],
+            column,
             f"{line} of {counts[beyond[0]].value:g} x 10^9/L cannot be{rows}",
             allowed=f"at most {most:g} x 10^9/L",
             remedy=remedy,

@@ -213,7 +213,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     return {
         "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",
         "trusted": weighed.trusted,
-        "again": not weighed.trusted and weighed.used > 0,
+        "again": not (weighed.trusted or weighed.unheard) and weighed.used > 0,
         "why": why_not_known(weighed.used),
         "how": size_in_words(weighed),
         "patient": str(label),

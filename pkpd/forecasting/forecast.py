@@ -170,7 +170,7 @@ class Forecaster:
         return simulated(lanes, who, asked, self.threads)
 
     def _by_engine(self, found: Weighed, engine: Engine) -> Weighed:
-        if not found.used:  # nothing to be like
+        if not found.used or found.unheard:  # nothing to be like
             return found
         if engine == "map":
             return self._by_mode(found)

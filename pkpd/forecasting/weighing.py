@@ -101,6 +101,13 @@ class Weighed:
         """Number of counts that the weights rest on."""
         return len(self.heard)
 
+    @property
+    def unheard(self) -> str:
+        """Line that is asked about and was counted twice or more, and no count used; or empty."""
+        heard = set(self.heard.line)
+        asked = (line for line in self.bank.asked.back or {} if line not in heard)
+        return next((line for line in asked if self.seen.line.count(line) > 1), "")
+
     @cached_property
     def _smoothed(self) -> tuple[Floats, float]:
         weights, k = smoothed_weights(self.log_likelihood)
@@ -133,9 +140,12 @@ class Weighed:
     def trusted(self) -> bool:
         """Whether :data:`FEWEST` virtual patients or more look like this one, by firm weights.
 
-        Where no count is used all of them do, and the forecast is not of this patient.
+        Where no count is used, or none of a line, all of them do, and the forecast is not of this
+        patient.
         """
-        return self.used > 0 and self.k <= LIMIT and self.effective >= FEWEST
+        if not self.used or self.unheard:
+            return False
+        return self.k <= LIMIT and self.effective >= FEWEST
 
 
 def weigh(bank: Bank, seen: Seen, measurement: Measurement) -> Weighed:

@@ -186,6 +186,12 @@ def _cannot_tell(weighed: Weighed) -> str:
             f"({weighed.counted}) could be used, and without them it is that of the population; "
             "correct values or units."
         )
+    if line := weighed.unheard:
+        return (
+            f"This forecast cannot tell when counts are back: none of the patient's {line} "
+            f"({weighed.seen.line.count(line)} counts) could be used; correct values or units, or "
+            f"leave {line} out."
+        )
     why = f"its weights rest on too few virtual patients (Pareto k {weighed.k:.2f})"
     if weighed.effective < FEWEST:
         why = (
@@ -226,7 +232,7 @@ def protocol_day(value: Any) -> int | None:
 def warnings(weighed: Weighed) -> list[str]:
     """Tell what deserves attention, one sentence each."""
     told = [as_sentence(text) for text in set_aside(weighed)]
-    if not weighed.used:
+    if not weighed.used or weighed.unheard:
         return told
     if not np.isfinite(weighed.log_likelihood).any():
         told.append("All virtual patients have died before the last count: nothing was learned.")

@@ -288,6 +288,22 @@ def test_one_count_that_no_blood_has_is_a_slip_and_not_a_unit(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (
+            "1,1,1900,88000\n1,5,500,33000\n1,8,<100,9000\n1,9,0,9000",
+            "unit is: --units cells/uL, in",
+        ),
+        ("1,1,1.9,60000\n1,5,0.4,22000", 'unit of platelets is: --units "PLT cells/uL", in Python'),
+        ("1,1,1900,60\n1,5,1400,22", 'unit of neutrophils is: --units "ANC cells/uL", in Python'),
+    ],
+)
+def test_the_unit_of_those_lines_is_asked_for_that_are_too_large(write, rows, told):
+    with pytest.raises(DataError, match=re.escape(f"; say what the {told}")):
+        read_counts(write(f"ID,DAY,ANC,PLT\n{rows}"))
+
+
 def test_dates_beside_days_agree(write):
     """Day 0 is the day before day 1; each subject has a first date, and a cell may be empty."""
     rows = ["1,0,2024-02-28,4", "1,2,2024-03-01,2", "1,3,,1", "2,5,01.01.2024,3", "2,7,03.01.2024,"]

@@ -248,12 +248,14 @@ def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
 def test_a_run_like_the_shipped_one_moves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(other_seeds, "DRAWS", 4)
     monkeypatch.setattr(other_seeds, "PATIENTS", 64)
+    monkeypatch.setattr(other_seeds, "COMPARED", {"patients": 8, "draws": 4, "seed": 1})
     words = ["x", "--out", str(tmp_path), "--runs", str(shipped_file())]
     monkeypatch.setattr(sys, "argv", words)
     other_seeds.main()
     told = capsys.readouterr().out
     assert "posterior: means move by 0.00 posterior SD" in told
     assert "0 of 84 by more than 0.15" in told
+    assert "18 risks of 5 trials move by 0.0% (mean)" in told
     answers = lines(tmp_path / "other_seeds_full" / "answers.csv")
     assert {line["posterior"] for line in answers} == {"as learned", "posterior"}
 

@@ -343,6 +343,23 @@ def test_a_forecast_that_uses_no_count_has_no_figures(source, engine):
     assert set(none.table().dropna(subset="estimate")["quantity"]) <= {"pareto_k", "effective"}
 
 
+@pytest.mark.parametrize("engine", ["auto", "importance", "smc", "map"])
+def test_a_forecast_that_uses_no_count_of_a_line_has_no_figures(source, engine):
+    counts = {"DAY": [1, 4, 8], "ANC": [0.004, 0.003, 0.001], "PLT": [200, 150, 80]}
+    none = pkpd.forecast(source, counts, CLOFARABINE, 45, bank=1000, engine=engine)
+    assert none.sentence() == (
+        "This forecast cannot tell when counts are back: none of the patient's neutrophils (3 "
+        "counts) could be used; correct values or units, or leave neutrophils out."
+    )
+    assert "Hardly any" not in none.summary()
+    assert set(none.table().dropna(subset="estimate")["quantity"]) <= {"pareto_k", "effective"}
+    others = {"DAY": counts["DAY"], "PLT": counts["PLT"]}
+    assert "By day" in pkpd.forecast(source, others, CLOFARABINE, 45, bank=1000).sentence()
+    # one count of a line may be a slip, and does not silence the others
+    slip = {"DAY": [1, 4, 8], "ANC": ["", 0.003, ""], "PLT": counts["PLT"]}
+    assert "By day" in pkpd.forecast(source, slip, CLOFARABINE, 45, bank=1000).sentence()
+
+
 def test_lines_that_a_marrow_lacks_are_named_and_not_counted(found, source):
     more = {"ID": [1, 1, 2], "DAY": [1, 8, 8], "ANC": [1.5, 0.5, 1.0], "WBC": [3.0, "", 2.0]}
     both = pkpd.forecast(source, more, CLOFARABINE, 45, bank=3000, engine="importance")
