@@ -169,8 +169,10 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
         ("of which the chance of these patients, SD", shown(by["patients"], ".2f")),
         ("landmarks inside 90 % intervals", f"{marks['inside']} of {marks['of']}{outside}"),
     ]
+    # a whole run takes an hour: not every posterior has others
+    runs = figures.get("runs", {"moved": (), "risks": ()})
     moved = [("blocks drawn with replacement", one) for one in figures["seeds"]["moved"]]
-    moved += [("a whole run", one) for one in figures["runs"]["moved"]]
+    moved += [("a whole run", one) for one in runs["moved"]]
     for of, one in moved:
         told = (
             f"{shown(one['size'], '.2f')} (root mean square), {one['beyond']} of "
@@ -178,7 +180,7 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
             f"{shown(one['by'], '+.2f')}; posterior SDs {shown(one['ratio'], '.2f')} times as large"
         )
         lines.append((f"{of}, {one['label']}: means move by posterior SDs", told))
-    for one in figures["runs"]["risks"]:
+    for one in runs["risks"]:
         told = (
             f"{shown(one['mean'], '.1pt')} (mean of {one['risks']} risks of {one['trials']} "
             f"trials), most {shown(one['by'], '+.1pt')} ({one['most']}; SE of the simulation "
