@@ -249,6 +249,8 @@ def test_comparisons_that_mean_nothing_are_refused(data, with_groups, without_gr
         compare_fits(with_groups)
     with pytest.raises(PkpdError, match="compare_models"):
         compare_fits(with_groups, "another")  # pyright: ignore
+    with pytest.raises(PkpdError, match=r"compare_fits\(\*fits.values\(\), names=list\(fits\)\)"):
+        compare_fits({"without": without_groups, "with": with_groups})  # pyright: ignore
 
 
 def test_runs_of_a_folder(tmp_path, with_groups, without_groups):

@@ -193,6 +193,10 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
         If there are fewer than two, or they are of different data or by different methods.
     """
     for fit in fits:
+        if isinstance(fit, Mapping):
+            what = "fits are given one by one, not in a mapping"
+            remedy = "write compare_fits(*fits.values(), names=list(fits))"
+            raise PkpdError(where="compare_fits", what=what, remedy=remedy)
         if not isinstance(fit, MaximumLikelihood):
             what = f"a {type(fit).__name__} has no maximum of the likelihood"
             remedy = (
