@@ -15,7 +15,7 @@ from benchmarks import honest
 from pkpd.checks import look_before_fit
 from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.judge.ended import _absurd, _exchanged, _modes, _together
-from pkpd.fitting.judge.far import far_values
+from pkpd.fitting.judge.far import far_values, undosed
 from pkpd.fitting.judge.findings import Finding, in_order, told
 from pkpd.fitting.judge.influence import Linear, chances, of_study, shifts
 from pkpd.fitting.maximum.estimate import maximum_likelihood
@@ -301,6 +301,23 @@ def test_a_value_where_all_others_are_0_is_told_without_a_ratio():
     y[4, 0] = 70.0
     (one,) = far_values(cases.data(np.arange(4), y))
     assert "is above 0, where that of no other subject is at about that time" in one.what
+
+
+def test_a_subject_whose_dose_is_missing_is_named():
+    table = pd.DataFrame(
+        {"ID": np.repeat([1, 2, 3], 3), "TIME": [0.0, 1.0, 4.0] * 3, "EVID": [1, 0, 0] * 3}
+        | {"AMT": [100.0, 0, 0] * 3, "DV": [np.nan, 3.0, 2.0] * 2 + [np.nan, 0.0, 0.0]}
+    )
+    parts = [parameter("CL", 3.0, iiv=0.3), parameter("V", 30.0)]
+    model = PopulationModel(compartments(1), parts, residual.additive(1.0))
+    # of the third, as of one on placebo, 0 was observed
+    data = pkpd.read_nonmem(table[(table["ID"] == 1) | (table["EVID"] == 0)])
+    predicted = np.array([3.0, 2.0, 0.0, 0.0, 0.0, 0.0])
+    (one,) = undosed(bind(model, data), predicted)
+    assert one.what == "Subject 2 has 2 observations and no dose, so that 0 is predicted there."
+    assert not undosed(bind(model, data), predicted + 0.1)  # it has a baseline
+    undosed_all = pkpd.read_nonmem(table[table["EVID"] == 0])
+    assert not undosed(bind(model, undosed_all), np.zeros(6))
 
 
 def test_categories_that_are_one_group_go_together():

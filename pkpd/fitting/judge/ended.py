@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED
-from pkpd.fitting.judge.far import far_values
+from pkpd.fitting.judge.far import far_values, undosed
 from pkpd.fitting.judge.findings import Finding, in_order
 from pkpd.fitting.judge.standard_errors import Uncertainty
 from pkpd.fitting.model.impossible import observed_at
@@ -128,6 +128,7 @@ def judge(ended: Ended) -> tuple[Finding, ...]:
             *_no_maximum(ended),
             *_absurd(ended),
             *_unfinished(ended),
+            *undosed(ended.likelihood, ended.predictions),
             *_parameters(ended),
             *_together(ended),
             *_without_spread(ended),

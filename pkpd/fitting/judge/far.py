@@ -1,12 +1,15 @@
-"""Observations that lie far from all others, whatever the model."""
+"""Observations that lie far from all others, or where no dose explains them."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.fitting.judge.findings import Finding
 from pkpd.fitting.model.impossible import observed_at
+from pkpd.fitting.model.own_error import OwnErrorLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 
 _FAR, _NEAREST = 30, 5  # times the largest of as many values of others, nearest in time
 
@@ -45,4 +48,23 @@ def far_values(data: Dataset) -> list[Finding]:
                     subjects=(who,),
                 )
             )
+    return out[:3]
+
+
+def undosed(likelihood: PopulationLikelihood, predictions: FloatArray) -> list[Finding]:
+    """Name subjects without doses of whom 0 is predicted and not observed, if others have doses."""
+    data, out = likelihood.dataset, list[Finding]()
+    seen, dosed = data.observations, data.events.is_dose.any(axis=1)
+    if isinstance(likelihood, OwnErrorLikelihood) or not dosed.any():
+        return out
+    zero = likelihood.predictions_of(predictions) == 0
+    above = (seen.value != 0) & (seen.censored == NOT_CENSORED)
+    for b in np.flatnonzero(~dosed):
+        mine = seen.subject == b
+        if zero[mine].all() and above[mine].any():
+            who, many = str(data.subjects[b]), int(mine.sum())
+            word = "observation" if many == 1 else "observations"
+            what = f"Subject {who} has {many} {word} and no dose, so that 0 is predicted there."
+            remedy = "Give its doses, or leave it out."
+            out.append(Finding("no dose", "doubtful", what, remedy, subjects=(who,)))
     return out[:3]
