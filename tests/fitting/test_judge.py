@@ -14,7 +14,7 @@ import pkpd
 from benchmarks import honest
 from pkpd.checks import look_before_fit
 from pkpd.errors import PkpdError, PkpdWarning
-from pkpd.fitting.judge.ended import _absurd, _exchanged, _modes, _together
+from pkpd.fitting.judge.ended import _absurd, _exchanged, _modes, _together, _without_spread
 from pkpd.fitting.judge.far import far_values, undosed
 from pkpd.fitting.judge.findings import Finding, in_order, told
 from pkpd.fitting.judge.influence import Linear, chances, of_study, shifts
@@ -301,6 +301,14 @@ def test_a_value_where_all_others_are_0_is_told_without_a_ratio():
     y[4, 0] = 70.0
     (one,) = far_values(cases.data(np.arange(4), y))
     assert "is above 0, where that of no other subject is at about that time" in one.what
+
+
+def test_a_spread_is_told_from_zero_by_a_test_before_its_interval_ends_above():
+    ended = SimpleNamespace(rises={"omega_ka": 2.6, "omega_CL": 3.0, "omega_V": 3.9})
+    cannot, hardly = _without_spread(ended)
+    assert cannot.what.startswith("omega_ka cannot be told from zero: without it the objective")
+    assert hardly.what.startswith("omega_CL can hardly be told from zero: without it")
+    assert "is 3.0 higher at most, where a test at 5 % asks for 2.71 and" in hardly.what
 
 
 def test_a_subject_whose_dose_is_missing_is_named():

@@ -34,6 +34,7 @@ NOTABLE = 0.1
 """Difference of objectives worth a sentence."""
 TELLS = 3.84
 """Difference of objectives that tells one parameter: the 95 % limit of chi-squared."""
+_TELLS_SPREAD = 2.71  # by a test of one variance, whose zero is an edge (see `ratio_p`)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,10 +247,12 @@ def _without_spread(ended: Ended) -> list[Finding]:
     out = []
     for name, rise in ended.rises.items():
         if rise < TELLS:
+            word = "cannot" if rise < _TELLS_SPREAD else "can hardly"
             what = (
-                f"{name} cannot be told from zero: without it the objective is {rise:.1f} higher "
-                f"at most ({TELLS:g} would tell), so that its interval reaches down to zero, "
-                "whatever its standard error says."
+                f"{name} {word} be told from zero: without it the objective is {rise:.1f} higher "
+                f"at most, where a test at 5 % asks for {_TELLS_SPREAD:g} and the end of a 95 % "
+                f"interval for {TELLS:g}: its interval by the profile of the likelihood reaches "
+                "down to zero, which its standard error does not show."
             )
             out.append(Finding("not told from zero", "doubtful", what, "", (name,)))
     return out
