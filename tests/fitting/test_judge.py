@@ -319,11 +319,16 @@ def test_a_subject_whose_dose_is_missing_is_named():
     parts = [parameter("CL", 3.0, iiv=0.3), parameter("V", 30.0)]
     model = PopulationModel(compartments(1), parts, residual.additive(1.0))
     # of the third, as of one on placebo, 0 was observed
-    data = pkpd.read_nonmem(table[(table["ID"] == 1) | (table["EVID"] == 0)])
+    some = table[(table["ID"] == 1) | (table["EVID"] == 0)]
+    data = pkpd.read_nonmem(some)
     predicted = np.array([3.0, 2.0, 0.0, 0.0, 0.0, 0.0])
     (one,) = undosed(bind(model, data), predicted)
     assert one.what == "Subject 2 has 2 observations and no dose, so that 0 is predicted there."
     assert not undosed(bind(model, data), predicted + 0.1)  # it has a baseline
+    five = [some.assign(ID=some["ID"] + 10 * i) for i in range(5)]
+    (one,) = undosed(bind(model, pkpd.read_nonmem(pd.concat(five))), np.tile(predicted, 5))
+    assert one.what.startswith("5 subjects (2, 12, 22 and 2 more) have 10 observations and no dose")
+    assert one.subjects == ("2", "12", "22", "32", "42")
     undosed_all = pkpd.read_nonmem(table[table["EVID"] == 0])
     assert not undosed(bind(model, undosed_all), np.zeros(6))
 

@@ -53,18 +53,25 @@ def far_values(data: Dataset) -> list[Finding]:
 
 def undosed(likelihood: PopulationLikelihood, predictions: FloatArray) -> list[Finding]:
     """Name subjects without doses of whom 0 is predicted and not observed, if others have doses."""
-    data, out = likelihood.dataset, list[Finding]()
+    data = likelihood.dataset
     seen, dosed = data.observations, data.events.is_dose.any(axis=1)
     if isinstance(likelihood, OwnErrorLikelihood) or not dosed.any():
-        return out
+        return []
     zero = likelihood.predictions_of(predictions) == 0
     above = (seen.value != 0) & (seen.censored == NOT_CENSORED)
+    found: list[tuple[str, int]] = []
     for b in np.flatnonzero(~dosed):
         mine = seen.subject == b
         if zero[mine].all() and above[mine].any():
-            who, many = str(data.subjects[b]), int(mine.sum())
-            word = "observation" if many == 1 else "observations"
-            what = f"Subject {who} has {many} {word} and no dose, so that 0 is predicted there."
-            remedy = "Give its doses, or leave it out."
-            out.append(Finding("no dose", "doubtful", what, remedy, subjects=(who,)))
-    return out[:3]
+            found.append((str(data.subjects[b]), int(mine.sum())))
+    if not found:
+        return []
+    who, many = zip(*found, strict=True)
+    more = f" and {len(who) - 3} more" if len(who) > 3 else ""
+    told = f"Subject {who[0]} has"
+    if len(who) > 1:
+        told = f"{len(who)} subjects ({', '.join(who[:3])}{more}) have"
+    word = "observation" if sum(many) == 1 else "observations"
+    what = f"{told} {sum(many)} {word} and no dose, so that 0 is predicted there."
+    remedy = "Give the doses, or leave out who has none."
+    return [Finding("no dose", "doubtful", what, remedy, subjects=who)]
