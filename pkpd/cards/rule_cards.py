@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def load_rules() -> dict[str, DLTRule]:
     return {name: load_rule(name) for name in names_of("rule")}
 
 
+def rules_with_counts() -> tuple[str, ...]:
+    """Name the shipped rules that can be simulated."""
+    return tuple(name for name, rule in load_rules().items() if rule.can_be_simulated)
+
+
 def load_grades(name: str | Path) -> Grades:
     """Read grades of toxicity, such as ``ctcae_v5``.
 
@@ -142,14 +148,15 @@ def names_of(card_type: str) -> tuple[str, ...]:
 
 
 def _open(name: str | Path, card_type: str) -> tuple[Table, str]:
-    path = find_card("rules", name, lambda: names_of(card_type))
+    names = rules_with_counts if card_type == "rule" else partial(names_of, card_type)
+    path = find_card("rules", name, names)
     root = read_toml(path)
     found = root.one_of("kind", tuple(_TYPES))
     if found != card_type:
         root.refuse(
             "kind",
             f"the card holds {_TYPES[found]}, not {_TYPES[card_type]}",
-            allowed=", ".join(names_of(card_type)),
+            allowed=", ".join(names()),
             remedy="name one of these",
         )
     return root, Path(path.name).stem

@@ -109,6 +109,8 @@ class Table:
         hint = near.replace("did you mean", "is it written as").replace("?)", " here?)")
         empty = "" if self.data or self.path else ", the file is empty"
         what = f"the key is missing{hint}{empty}"
+        if hint and remedy == "add it":
+            remedy = f"rename it to {key}"
         return self.error(key, what, allowed=allowed, remedy=remedy, instead=instead)
 
     @contextmanager

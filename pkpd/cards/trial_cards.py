@@ -23,8 +23,8 @@ from pkpd.cards.rule_cards import (
     changed_rule,
     load_grades,
     load_rule,
-    names_of,
     read_rule_change,
+    rules_with_counts,
 )
 from pkpd.cards.schedule_cards import (
     Library,
@@ -298,7 +298,7 @@ def _read_cohort(
         row.refuse(
             "rule",
             f"cohort {cohort_id!r} has no count rule, and the trial has none either",
-            allowed=", ".join(_rules_with_counts()),
+            allowed=", ".join(rules_with_counts()),
             remedy='add a rule at the top of the file, such as rule = "leukemia_d42_generic", and '
             "rule_is_protocols = false if it is not the protocol's",
         )
@@ -465,7 +465,7 @@ def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:
             root.refuse(
                 "rule",
                 f"{cohort.rule!r} has no count threshold and cannot be simulated",
-                allowed=", ".join(_rules_with_counts()),
+                allowed=", ".join(rules_with_counts()),
             )
         clocks = (FIRST_DOSE, *(course.name for course in cohort.regimen.courses))
         if rule.clock not in clocks:
@@ -486,10 +486,6 @@ def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:
                 allowed=f"{last} or more",
                 remedy="raise horizon_days",
             )
-
-
-def _rules_with_counts() -> list[str]:
-    return [name for name in names_of("rule") if load_rule(name).can_be_simulated]
 
 
 def beside(name: str, card: Path) -> str | Path:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from pkpd.cards import load_rules
 from pkpd.cards.files import nearest_of
+from pkpd.cards.rule_cards import rules_with_counts
 from pkpd.cards.trial_cards import drug_card_of
 from pkpd.endpoints.definitions import last_morning
 from pkpd.errors import CardError
@@ -121,7 +121,7 @@ def check_rule(trials: Sequence[Trial], rule: DLTRule) -> None:
         raise CardError(
             where=f"rule {rule.name}",
             what="it has no count threshold and cannot be simulated",
-            allowed=", ".join(n for n, r in load_rules().items() if r.can_be_simulated),
+            allowed=", ".join(rules_with_counts()),
         )
     if rule.by_day is None:
         return

@@ -140,7 +140,7 @@ def learned_trial(
         attrs={
             "marrow": LEUKAEMIA,
             "posterior": text,
-            "differences": differences_in_words(label.tested),
+            "differences": differences_in_words(label.tested, label.tested_before),
             "without_effect": idle_inputs(trial),
         },
         questions=asked if with_questions else None,

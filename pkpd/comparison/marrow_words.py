@@ -31,21 +31,24 @@ def differences_come_true(pairs: Mapping[str, float]) -> bool:
     return pairs["less"] < -pairs["less_error"] and 0.7 <= pairs["slope"] <= 1.3
 
 
-def differences_in_words(tested: Mapping[str, Any]) -> str:
+def differences_in_words(tested: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
     """Say whether differences between cohorts are learned, assumed or not known.
 
     Parameters
     ----------
     tested
         Tests of a posterior, as its record has them.
+    before
+        Those of the posterior before its draws were weighted anew, told where it has none.
     """
-    pairs = tested.get("left_out", {}).get("pairs")
+    pairs = (tested or before or {}).get("left_out", {}).get("pairs")
     if not pairs:
         return NOT_LEARNED
     known = differences_come_true(pairs)
     none = "worse" if pairs["less"] < -pairs["less_error"] else "as good"
+    whose = "" if tested else "before rows were added or left out, "
     return (
-        f"{'learned' if known else 'not known'}: between {pairs['pairs']} pairs of arms of "
+        f"{'learned' if known else 'not known'}: {whose}between {pairs['pairs']} pairs of arms of "
         f"{pairs['studies']} studies that the model had not seen, differences were "
         f"{pairs['slope']:.2f} (standard error {pairs['slope_error']:.2f}) of those it predicted, "
         f"and a forecast of no difference was {none}"

@@ -20,6 +20,7 @@ LAST_DAY = 3660  # ten years: a longer protocol is a misprint
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf"
 _QUANTITY = re.compile(rf"^\s*({_NUMBER})\s*(.*?)\s*$", re.IGNORECASE)
+_DASH = re.compile("[\u2010-\u2015\u2212]")  # dashes and minus signs that are no hyphen
 
 # multiplier to mg, for the mass part of a dose unit
 _MASS = {"mg": 1.0, "g": 1000.0, "ug": 1e-3, "mcg": 1e-3, "µg": 1e-3, "μg": 1e-3}
@@ -61,7 +62,7 @@ def parse_amount(text: str) -> tuple[float, str]:
     >>> parse_amount("5e6 cells/kg")
     (5.0, '10^6/kg')
     """
-    number, unit = _split(text, "dose", '"5 mg/m^2"')
+    number, unit = _split(text, "dose", ("mg", "mg/m^2"))
     plain = unit.replace(" ", "").replace("**", "^").replace("sqm", "m^2")
     mass, slash, size = plain.partition("/")
     if re.search(r"/(day|d|dose|week|wk)$", plain, re.IGNORECASE):
@@ -99,13 +100,11 @@ def parse_hours(text: str | float) -> float:
     >>> parse_hours("30 min")
     0.5
     """
-    if not isinstance(text, str):
-        if text == 0:
-            return 0.0
-        raise UnitError(where=f"duration {text}", what="it has no unit", remedy='write it as "1 h"')
-    number, unit = _split(text, "duration", '"1 h" or "30 min"')
+    if not isinstance(text, str) and text == 0:
+        return 0.0
+    number, unit = _split(text, "duration", ("h", "min"))
     if unit.casefold() not in _HOURS:
-        raise _unknown_unit(text, "duration", unit, ("h", "min", "day"))
+        raise _unknown_unit(str(text), "duration", unit, ("h", "min", "day"))
     if not math.isfinite(number) or number < 0.0:
         raise UnitError(
             where=f'duration "{text}"', what=f"it is {number:g}", allowed="0 or more, finite"
@@ -154,6 +153,9 @@ def parse_days(days: str | int | Iterable[int]) -> tuple[tuple[int, ...], int | 
         numbers = [int(number) for number in numbers]
     else:
         shown = days
+        if dash := _DASH.search(days):
+            hyphened = _DASH.sub("-", days)
+            raise _bad_days(shown, f"its dash {dash[0]!r} is no hyphen", f'write "{hyphened}"')
         body, slash, length = days.partition("/")
         cycle = _day_number(length, shown, "cycle length") if slash else None
         numbers = [day for part in body.split(",") for day in _day_range(part, shown)]
@@ -192,21 +194,14 @@ def show_hours(hours: float) -> str:
     return f"{hours * 60:.6g} min" if 0.0 < hours < 1.0 else f"{hours:.6g} h"
 
 
-def _split(text: str, noun: str, example: str) -> tuple[float, str]:
-    if not isinstance(text, str):
+def _split(text: str | float, noun: str, units: tuple[str, str]) -> tuple[float, str]:
+    match = _QUANTITY.match(str(text))
+    if not match or not match.group(2):
+        such = [f'"{match.group(1) if match else 5} {unit}"' for unit in units]
         raise UnitError(
-            where=f"{noun} {text}", what="it has no unit", remedy=f"write it as {example}"
-        )
-    match = _QUANTITY.match(text)
-    if not match:
-        raise UnitError(
-            where=f'{noun} "{text}"',
-            what="it does not begin with a number",
-            remedy=f"write it as {example}",
-        )
-    if not match.group(2):
-        raise UnitError(
-            where=f'{noun} "{text}"', what="it has no unit", remedy=f"write it as {example}"
+            where=f'{noun} "{text}"' if isinstance(text, str) else f"{noun} {text}",
+            what="it has no unit" if match else "it does not begin with a number",
+            remedy=f"write it with its unit, such as {' or '.join(such)}",
         )
     if match.group(2).startswith(","):
         raise UnitError(
@@ -257,9 +252,10 @@ def _day_number(text: str, shown: str, noun: str) -> int:
     return number
 
 
-def _bad_days(shown: str, what: str) -> PkpdError:
+def _bad_days(shown: str, what: str, remedy: str | None = None) -> PkpdError:
     return PkpdError(
         where=f'days "{shown}"',
         what=what,
+        remedy=remedy,
         allowed='"1-5", "1,8,15,22", "1-21/28" or "1-36 every 7", from day 1',
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pkpd.cards import load_grades, load_response_criteria, load_rule, load_rules
+from pkpd.cards.rule_cards import rules_with_counts
 from pkpd.errors import CardError
 
 # name -> thresholds (neutrophils, platelets) and day, typed from the wording in `quote`
@@ -115,6 +116,10 @@ def test_an_unknown_rule_lists_rules_alone():
     assert "did you mean 'len_mec_2018'" in str(told.value)
     assert "eln_2022" not in str(told.value)
     assert "ctcae_v5" not in str(told.value)
+    with pytest.raises(CardError, match="grades of toxicity, not a rule; allowed: ") as told:
+        load_rule("ctcae_v5")
+    assert ", ".join(rules_with_counts()) in str(told.value)
+    assert "karp_2007" not in str(told.value)
     with pytest.raises(CardError, match="allowed: ctcae_v5, iwcll_2008; or"):
         load_grades("ctcae_v4")
 
@@ -150,7 +155,11 @@ status = "read"
         ("{ neutrophils = 0.5, platelets = 20 }", "{}", "no count is given"),
         ("by_day = 42", "by_day = 0", "by_day: 0 is out of range"),
         ("by_day = 42", "", "by_day: the key is missing; allowed: a whole number at least 1"),
-        ("by_day", "byday", "by_day: the key is missing (is it written as 'byday' here?)"),
+        (
+            "by_day",
+            "byday",
+            "'byday' here?); allowed: a whole number at least 1; rename it to by_day",
+        ),
         ('status = "read"', 'status = "sure"', "allowed: read, transcribed, derived, assumed"),
         ('"rule"', '"grades"', "the card holds grades of toxicity, not a rule"),
         ("by_day = 42", 'by_day = 42\nevent = "never"', 'event: "never" is not allowed'),

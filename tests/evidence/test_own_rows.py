@@ -21,6 +21,7 @@ from pkpd.evidence import (
     reweight,
     shipped_posterior,
 )
+from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.populations import evidence_folder
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
@@ -61,6 +62,8 @@ def test_many_remissions_raise_what_is_expected_and_few_lower_it(tmp_path, few):
     assert high.posterior.terms[-1] == "OURS.cr_rate"
     assert high.posterior.record["rows"] == few.record["rows"] + 1
     assert "tested" not in high.posterior.record
+    assert high.posterior.record["tested_before"] == few.record["tested"]
+    assert label_of(high.posterior).tested_before == few.record["tested"]
     assert 1.0 < high.change.ess <= 150.0
     # learned once: the same file again changes nothing, without it all is as it was
     again = learn_rows(table(tmp_path, of_share(9, 20)), high.posterior, **SIZES).posterior

@@ -165,3 +165,6 @@ def test_the_first_sentence_says_whether_differences_between_cohorts_are_learned
         alone = replace(one, curves=one.curves.assign_attrs(differences=words))
         assert answer_sentence(alone).startswith("Of 100 patients")
     assert differences_in_words({}).startswith("assumed: ")
+    before = {"left_out": {"pairs": pairs | cases[0][0]}}
+    told = "not known: before rows were added or left out, between 61 pairs of arms of 31 studies"
+    assert differences_in_words({}, before).startswith(told)

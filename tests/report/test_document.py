@@ -10,7 +10,7 @@ import synthetic
 
 from pkpd.errors import PkpdError
 from pkpd.report import wording
-from pkpd.report.comparison import document, pages, tables
+from pkpd.report.comparison import document, pages, tables, terminal
 from pkpd.report.svg import svg
 
 
@@ -158,6 +158,21 @@ def test_report_without_record_figures_or_published():
     _, text = read(html)
     assert "Nothing that could be set beside these predictions was published" in text
     assert "How deep do neutrophils and platelets fall" in text
+
+
+def test_what_a_record_does_not_say_is_no_entry():
+    result = synthetic.make_result((1, 1))
+    empty = {"different_answer": "", "settings": {"patients": 7, "options": {"usual": {}}}}
+    _, text = read(document.render(replace(result, record=empty), {}))
+    assert "patients 7" in text
+    assert not {"different_answer", "usual"} & set(text.partition("Run record")[2].split())
+
+
+def test_the_error_of_simulation_is_told_as_on_the_terminal():
+    _, text = read(document.render(synthetic.make_result((1, 1)), {}))
+    told = "one standard error, as the simulation is finite, in percentage points for a risk."
+    assert told in " ".join(text.split()).casefold()
+    assert told in terminal._KEY
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,14 @@ def test_page_in_words_says_how_well_the_posterior_predicted_other_trials(tested
     assert ("too narrow" in text) == ("too narrow" in words)
 
 
+def test_page_in_words_tells_the_test_of_the_posterior_before_rows_were_added():
+    result = make_result()
+    marrow = {**result.record["marrow"], "tested": {}, "tested_before": TESTED}
+    text = what_is_known.page(replace(result, record={**result.record, "marrow": marrow}))
+    assert "**Not tested since rows were added or left out.** Of the posterior before:" in text
+    assert "published outcomes of" in text.partition("posterior before:")[2]
+
+
 def test_every_learned_parameter_has_words():
     from pkpd.evidence.likelihood.parameters import marrow_prior
 

@@ -38,7 +38,7 @@ def test_amounts_of_protocols(text, expected):
         ("5 h", "unit of time"),
         ("5 mg/day", "rate of dosing"),
         ("5", "has no unit"),
-        (5, "has no unit"),
+        (25, 'it has no unit; write it with its unit, such as "25 mg" or "25 mg/m.2"'),
         ("mg", "does not begin with a number"),
         ("-5 mg", "the amount is -5"),
         ("0 mg", "the amount is 0"),
@@ -71,7 +71,8 @@ def test_durations(text, hours):
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("2", "has no unit"), (2.0, "has no unit"), ("5 mg", "unit of dose"), ("-1 h", "it is -1"),
+    [("2", "has no unit"), (2.0, '"2.0 h" or "2.0 min"'),
+     ("5 mg", "unit of dose"), ("-1 h", "it is -1"),
      ("1 hurs", "did you mean"), ("nan h", "it is nan")],
 )  # fmt: skip
 def test_durations_that_are_refused(text, part):
@@ -103,6 +104,7 @@ def test_days(text, expected):
         ("0-5", "day 0 does not exist"),
         ("-3", "day -3 does not exist"),
         ("5-1", "runs backwards"),
+        ("1\u20135", 'is no hyphen; .*; write "1-5"'),
         ("1,1", "written twice"),
         ("1-5,5", "written twice"),
         ("1-30/28", "day 30 is after the end of the 28-day cycle"),

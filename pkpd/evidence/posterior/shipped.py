@@ -49,6 +49,8 @@ class PosteriorLabel:
     tested
         Published rows that it was tested on without having learned from them: ``rows``, ``studies``
         and ``inside``, the rows inside their 90 % intervals; empty if it was not.
+    tested_before
+        The same of the posterior before its draws were weighted anew.
     added, removed
         Studies that its draws were weighted by, or without, after they were sampled.
     """
@@ -64,6 +66,7 @@ class PosteriorLabel:
     draws: int
     learned: int
     tested: Mapping[str, Any] = field(default_factory=dict)
+    tested_before: Mapping[str, Any] = field(default_factory=dict)
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
@@ -106,7 +109,11 @@ def check_names(posterior: EvidencePosterior, where: str) -> None:
 def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
     """Name a posterior by its draws and its record."""
     record = posterior.record
-    rows, tested = record.get("rows", 0), record.get("tested")
+    rows = record.get("rows", 0)
+    tested, before = (
+        dict(found) if isinstance(found := record.get(key), Mapping) else {}
+        for key in ("tested", "tested_before")
+    )
     changes: Any = record.get("reweighted", [])
     changes = changes if isinstance(changes, list) else [changes]
     return PosteriorLabel(
@@ -120,7 +127,8 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
         studies=len(posterior.studies),
         draws=int(posterior.weights.size),
         learned=len(posterior.names),
-        tested=dict(tested) if isinstance(tested, Mapping) else {},
+        tested=tested,
+        tested_before=before,
         added=tuple(study for change in changes for study in change.get("added", ())),
         removed=tuple(study for change in changes for study in change.get("removed", ())),
     )

@@ -170,7 +170,7 @@ def _drug(part: str, text: str) -> DrugDoses:
     try:
         numbers, cycle = parse_days(days)
     except PkpdError as error:
-        raise _unreadable(text, f'days "{days}" ({error})', None) from error
+        raise DataError(where=f'schedule "{text}"', what=str(error).removesuffix(".")) from error
     if cycle is not None:
         raise _unreadable(text, f'days "{days}" name a cycle', "put it in cycle_days")
     return DrugDoses(_card_of(name), levels, shares, unit, times, match[1], hours, numbers, flat)

@@ -154,7 +154,7 @@ def load_evidence(path: str | Path | None = None) -> EvidenceTable:
     if mistakes:
         raise DataError("\n".join(mistakes))
     if not rows:
-        raise DataError(where=shown, what="it has no rows")
+        raise DataError(where=shown, what="it has no rows", remedy="write an outcome a row")
     _refuse_repeats(rows, shown)
     return EvidenceTable(_named(rows), shown)
 
@@ -176,7 +176,11 @@ def _check_header(header: list[str], shown: str) -> None:
             )
     for name in REQUIRED:
         if name not in header:
-            raise DataError(where=f"{shown}, header", what=f"column {name!r} is missing")
+            raise DataError(
+                where=f"{shown}, header",
+                what=f"column {name!r} is missing",
+                remedy="add it to the header and to every row",
+            )
     twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
         raise DataError(where=f"{shown}, header", what=f"column {twice[0]!r} twice")
@@ -203,7 +207,9 @@ class _Cells:
         word = self.text(column) or default
         if word not in words:
             self.refuse(
-                column, f"{word!r} is not allowed{nearest_of(word, words)}", ", ".join(words)
+                column,
+                f"{word!r} is not allowed{nearest_of(word, words)}",
+                ", ".join(filter(None, words)),
             )
         return word
 
@@ -216,7 +222,8 @@ class _Cells:
         except ValueError:
             number = None
         if number is None:
-            hint = "write 0.32 for 32 %" if text.endswith("%") else None
+            share = text.endswith("%")
+            hint = _as_fraction(text[:-1]) if share else "write digits, with a decimal point"
             self.refuse(column, f"{text!r} is no number", remedy=hint)
         if not math.isfinite(number):
             self.refuse(column, f"{text!r} is not finite")
@@ -327,11 +334,21 @@ def _check_reinduction(row: EvidenceRow, cell: _Cells) -> None:
         )
 
 
+def _as_fraction(percent: str) -> str:
+    try:
+        number = number_of(percent.strip())
+    except ValueError:
+        number = math.nan
+    number = number if 0 <= number <= 100 else 32.0
+    return f"write {number / 100:g} for {number:g} %"
+
+
 def _check_numbers(row: EvidenceRow, cell: _Cells) -> None:
     for column in ("value", "lower", "upper"):
         number = getattr(row, column)
         if row.endpoint.proportion and number is not None and not 0 <= number <= 1:
-            cell.refuse(column, f"{number:g} is no fraction", "0 to 1", "write 0.32 for 32 %")
+            remedy = _as_fraction(cell.text(column))
+            cell.refuse(column, f"{number:g} is no fraction", "0 to 1", remedy)
     k, n = row.numerator, row.denominator if row.denominator is not None else row.n
     if k is not None and n is not None and k > n:
         cell.refuse("numerator", f"{k} of {n} patients", "at most the denominator")

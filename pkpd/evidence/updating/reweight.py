@@ -200,7 +200,9 @@ def _with_studies(
         by_term = np.concatenate([by_term, said.by_term.reshape(*shape, -1)], axis=-1)
         studies, names = (*studies, *said.studies), (*names, *said.terms)
     # what was found with the weights before, on rows it had not learned from, is not of these
-    record = {key: value for key, value in posterior.record.items() if key != "tested"}
+    record = dict(posterior.record)
+    if "tested" in record:
+        record["tested_before"] = record.pop("tested")
     earlier = record.get("reweighted", [])
     change = {"added": list(said.studies) if said else [], "removed": sorted(out)}
     record |= {

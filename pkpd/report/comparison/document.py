@@ -298,7 +298,7 @@ def _agreement(row: EndpointRow, figure: wording.Published) -> str:
 def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for key, value in record.items():
-        if key in ("cards", "question", "simulated"):
+        if key in ("cards", "question", "simulated") or not _says_something(value):
             continue
         name = {"wall_s": "wall time (s)", "git_commit": "git commit"}.get(key, key)
         rows.append((name, value_text(value)))
@@ -308,7 +308,13 @@ def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 def value_text(value: Any) -> str:
     """Write a value of a run record."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {value_text(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {value_text(v)}" for k, v in value.items() if _says_something(v))
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _says_something(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_says_something, value.values()))
+    return not isinstance(value, str | list | tuple) or len(value) > 0

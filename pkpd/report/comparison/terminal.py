@@ -58,15 +58,16 @@ _NARROW = {
 _SHORT = "n.r."
 _KEY = (
     "90 % of patients: 5 % to 95 % quantile over patients and parameter draws. 90 % interval: of "
-    "the median or the risk, from uncertain parameters; none from fewer than 20 draws. pat / par:"
-    " share (%) of the variance of one new patient's outcome that comes from differences between "
-    "patients / from uncertain parameters. MC error: upper bound of the error of the finite "
-    "simulation, in points for a risk. n.r.: not reached before the next cycle, or by the last "
-    "simulated day. not low: not low after the planned last dose of the cycle. Days count from the "
-    "first dose of the rule's clock (that dose = 0). A DLT risk is that of the patients who can be "
-    "judged, with their share where it is not all: who died before the rule's day (under a rule of "
-    "low counts: without the event), or has leukaemia on it where the rule excludes that, cannot. "
-    "Published counts without a printed interval have their exact 95 % interval."
+    "the median or the risk, from uncertain parameters; none from fewer than 20 draws. pat / par: "
+    "share (%) of the variance of one new patient's outcome that comes from differences between "
+    "patients / from uncertain parameters. MC error: one standard error, as the simulation is "
+    "finite, in percentage points for a risk. n.r.: not reached before the next cycle, or by the "
+    "last simulated day. not low: not low after the planned last dose of the cycle. Days count "
+    "from the first dose of the rule's clock (that dose = 0). A DLT risk is that of the patients "
+    "who can be judged, with their share where it is not all: who died before the rule's day "
+    "(under a rule of low counts: without the event), or has leukaemia on it where the rule "
+    "excludes that, cannot. Published counts without a printed interval have their exact 95 % "
+    "interval."
 )
 
 

@@ -56,7 +56,7 @@ def page(result: ComparisonResult) -> str:
         f"This page belongs to the comparison beside it: {marrow['posterior']}. Its numbers are "
         "worked out from that posterior.",
         "",
-        *_tested(marrow.get("tested") or {}),
+        *_tested(marrow.get("tested") or {}, marrow.get("tested_before") or {}),
         "",
     ]
     if not marrow["converged"]:
@@ -73,11 +73,14 @@ def page(result: ComparisonResult) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _tested(tested: Mapping[str, Any]) -> list[str]:
+def _tested(tested: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     """Say how the posterior predicted outcomes that it had not learned, and what an average does.
 
     Coverage alone says little: wide intervals hold everything.
     """
+    if before and not tested:
+        told = "**Not tested since rows were added or left out.** Of the posterior before:"
+        return [told, "", *_tested(before, {})]
     if not tested:
         return [
             "**Not tested**: this posterior has predicted no published outcome that it did not "
