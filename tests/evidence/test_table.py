@@ -191,7 +191,7 @@ def test_a_quotation_that_is_not_closed_is_refused(table_file):
 
 
 def test_one_line_adds_a_row(table_file):
-    table = load_evidence(table_file(""))
+    table = load_evidence(table_file())
     assert len(table) == 8
     derived = table.row("C.cr_rate")
     assert (derived.numerator, derived.denominator, derived.derived) == (11, 40, True)
