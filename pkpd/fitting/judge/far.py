@@ -66,12 +66,12 @@ def undosed(likelihood: PopulationLikelihood, predictions: FloatArray) -> list[F
             found.append((str(data.subjects[b]), int(mine.sum())))
     if not found:
         return []
-    who, many = zip(*found, strict=True)
+    who, many = tuple(name for name, _ in found), sum(n for _, n in found)
     more = f" and {len(who) - 3} more" if len(who) > 3 else ""
     told = f"Subject {who[0]} has"
     if len(who) > 1:
         told = f"{len(who)} subjects ({', '.join(who[:3])}{more}) have"
-    word = "observation" if sum(many) == 1 else "observations"
-    what = f"{told} {sum(many)} {word} and no dose, so that 0 is predicted there."
+    word = "observation" if many == 1 else "observations"
+    what = f"{told} {many} {word} and no dose, so that 0 is predicted there."
     remedy = "Give the doses, or leave out who has none."
     return [Finding("no dose", "doubtful", what, remedy, subjects=who)]
