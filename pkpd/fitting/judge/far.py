@@ -66,7 +66,7 @@ def undosed(likelihood: PopulationLikelihood, predictions: FloatArray) -> list[F
             found.append((str(data.subjects[b]), int(mine.sum())))
     if not found:
         return []
-    who, many = tuple(name for name, _ in found), sum(n for _, n in found)
+    who, many = [name for name, _ in found], sum(n for _, n in found)
     more = f" and {len(who) - 3} more" if len(who) > 3 else ""
     told = f"Subject {who[0]} has"
     if len(who) > 1:
@@ -74,4 +74,4 @@ def undosed(likelihood: PopulationLikelihood, predictions: FloatArray) -> list[F
     word = "observation" if many == 1 else "observations"
     what = f"{told} {many} {word} and no dose, so that 0 is predicted there."
     remedy = "Give the doses, or leave out who has none."
-    return [Finding("no dose", "doubtful", what, remedy, subjects=who)]
+    return [Finding("no dose", "doubtful", what, remedy, subjects=tuple(who))]
