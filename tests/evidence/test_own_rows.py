@@ -309,7 +309,7 @@ def test_counts_and_ratios_are_printed_with_their_figures(tmp_path):
     assert " ".join(told.split()[1:]) == "0.8 0.834 (0.412 to 1.27) 0.834 (0.412 to 1.27)"
     line = f"OURS,{ARM},40,anc500_recovery_day_median,27.5,,,READ,63,refractory"
     told = own_rows._beside(own_rows.OwnRow(own(tmp_path, line), 27.5, 30 * ends, 30 * ends))
-    assert " ".join(told.split()[1:]) == "27.5 25 (12 to 38) 25 (12 to 38)"
+    assert " ".join(told.split()[1:]) == "27.5 25.0 (12.4 to 38.1) 25.0 (12.4 to 38.1)"
 
 
 def test_notes_name_enough_patients_and_every_drug(tmp_path, few):

@@ -169,7 +169,7 @@ def test_page_in_words_sorts_what_is_known_from_what_is_not(folder):
     little, rest = rest.split("## What they say nothing about (1)")
     nothing, rest = rest.split("## What was held at one value")
     # the SD of a score with contraction 0.84 is sqrt(0.16) = 0.4 of the prior's
-    assert "how fast early cells of the marrow regrow (`rho`) | 0.3 | 0.2 to 0.4 | 60% |" in known
+    assert "how fast early cells of the marrow regrow (`rho`) | 0.3 | 0.2 to 0.4 | 60% | +" in known
     assert "`ln_kill`" in little
     assert "resistance of blasts: acute lymphoblastic leukaemia, relapsed" in nothing
     assert "- the data cannot tell" in rest

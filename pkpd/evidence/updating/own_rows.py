@@ -119,7 +119,7 @@ class LearnedRows:
         told += self.notes
         told.append("")
         told.append("what a typical study of the arm shows: median, and 90 % of the draws")
-        told.append(f"{'row':42} {'printed':>8}  {'before':>18}  after")
+        told.append(f"{'row':42} {'printed':>8}  {'before':>20}  after")
         told += [_beside(one) for one in self.rows]
         most = sorted(change.shift.items(), key=lambda item: -abs(item[1]))[:_SHOWN]
         moved = ", ".join(f"{name} {by:+.2f}" for name, by in most if abs(by) >= _MOVED)
@@ -132,7 +132,7 @@ def _count(n: int, noun: str) -> str:
 
 
 def _beside(one: OwnRow) -> str:
-    form, printed = ".3g" if one.row.endpoint.at_start else ".0f", f"{one.printed:g}"
+    form, printed = ".3g" if one.row.endpoint.at_start else ".1f", f"{one.printed:g}"
     if one.row.endpoint.kind == "count":
         form, printed = ".2f", f"{one.row.numerator}/{one.row.denominator}"
     told = ["-", "-"]
@@ -141,7 +141,7 @@ def _beside(one: OwnRow) -> str:
             f"{middle:{form}} ({low:{form}} to {high:{form}})"
             for low, middle, high in (one.before, one.after)
         ]
-    return f"{one.row.id[:42]:42} {printed:>8}  {told[0]:>18}  {told[1]}"
+    return f"{one.row.id[:42]:42} {printed:>8}  {told[0]:>20}  {told[1]}"
 
 
 def learn_rows(

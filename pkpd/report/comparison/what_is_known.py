@@ -205,7 +205,14 @@ def _known(marrow: dict, learned: Sequence[Learned]) -> list[str]:
     lines += _table(sure) if sure else ["None.", ""]
     little = _with_verdict(learned, _ORDER[1])
     lines += [f"## What they say a little about ({len(little)})", ""]
-    lines += _table(little) if little else ["Nothing.", ""]
+    if not little:
+        return [*lines, "Nothing.", ""]
+    lines += [
+        "They lost a fifth or more of their uncertainty, or moved by half a standard deviation of "
+        "what was believed before, or more:",
+        "",
+        *_table(little),
+    ]
     return lines
 
 
@@ -217,8 +224,9 @@ def _unknown(learned: Sequence[Learned]) -> list[str]:
     lines = [
         title,
         "",
-        "Here the interval is about what was believed before looking at any trial, and every "
-        "prediction that hangs on it rests on that belief. Only new data can change it.",
+        "They lost less than a fifth of their uncertainty and hardly moved: the interval is about "
+        "what was believed before looking at any trial, and every prediction that hangs on it "
+        "rests on that belief. Only new data can change it.",
         "",
     ]
     return lines + _table(silent)
@@ -282,14 +290,14 @@ def _with_verdict(learned: Sequence[Learned], verdict: str) -> list[Learned]:
 
 def _table(entries: Sequence[Learned]) -> list[str]:
     lines = [
-        "| quantity | median | 90 % interval | uncertainty removed |",
-        "|---|---|---|---|",
+        "| quantity | median | 90 % interval | uncertainty removed | moved, prior SDs |",
+        "|---|---|---|---|---|",
     ]
     for entry in entries:
         # variance of the score: its SD is what a reader calls the width
         removed = 1.0 - math.sqrt(max(1.0 - entry.contraction, 0.0))
         lines.append(
             f"| {name_in_words(entry.name)} | {entry.median:.3g} | {entry.lower:.3g} to "
-            f"{entry.upper:.3g} | {max(removed, 0.0):.0%} |"
+            f"{entry.upper:.3g} | {max(removed, 0.0):.0%} | {entry.shift:+.1f} |"
         )
     return [*lines, ""]
