@@ -183,8 +183,8 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
     for one in runs["risks"]:
         told = (
             f"{shown(one['mean'], '.1pt')} (mean of {one['risks']} risks of {one['trials']} "
-            f"trials), most {shown(one['by'], '+.1pt')} ({one['most']}; SE of the simulation "
-            f"{shown(one['error'], '.1pt')})"
+            f"trials), most {shown(one['by'], '+.1pt')} ({one['most']}; Monte Carlo error "
+            f"{shown(one['error'], '.1pt')} if both had other patients; they have the same)"
         )
         lines.append((f"a whole run, {one['label']}: risks of a DLT move by points", told))
     tables = figures["tables"]

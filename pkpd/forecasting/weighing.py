@@ -140,8 +140,8 @@ class Weighed:
     def trusted(self) -> bool:
         """Whether :data:`FEWEST` virtual patients or more look like this one, by firm weights.
 
-        Where no count is used, or none of a line, all of them do, and the forecast is not of this
-        patient.
+        Where no count is used all of them do, and where none of a line is, the forecast of that
+        line is not of this patient.
         """
         if not self.used or self.unheard:
             return False

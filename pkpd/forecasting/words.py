@@ -251,7 +251,7 @@ def warnings(weighed: Weighed) -> list[str]:
 
 def why_not_known(used: int) -> str:
     """Say in place of a curve why there is none, by the number of counts used."""
-    why = "too few virtual patients are like this one" if used else "no count could be used"
+    why = "too few virtual patients have such counts" if used else "no count could be used"
     return f"{NOT_KNOWN}: {why}"
 
 
