@@ -13,9 +13,11 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from numba import config, njit
 from numba.core import caching
@@ -92,15 +94,23 @@ if Locator not in caching.CacheImpl._locator_classes:
 _save = caching.Cache.save_overload
 
 
-def _save_where_there_is_room(self: Any, sig: Any, data: Any) -> None:
-    try:
+def _save_apart(self: Any, sig: Any, data: Any) -> None:
+    """Save code in a file that no other process writes, where there is room.
+
+    Numba numbers the files of a function's variants by the index as it has just read it. Two
+    processes that save two variants at once give both the same number: the index names one of them,
+    and the file may hold the code of the other.
+    """
+    if not isinstance(self._impl.locator, Locator):
         _save(self, sig, data)
-    except OSError:  # a full disk is no reason to stop
-        if not isinstance(self._impl.locator, Locator):
-            raise
+        return
+    own = f"{self._impl.filename_base}.{uuid4().hex[:16]}"
+    self._cache_file._data_name_pattern = own + "-{number:d}.nbc"
+    with suppress(OSError):  # a full disk is no reason to stop
+        _save(self, sig, data)
 
 
-caching.Cache.save_overload = _save_where_there_is_room
+caching.Cache.save_overload = _save_apart
 
 kept = partial(njit, nogil=True, error_model="numpy", cache=True)
 """Decorator of functions that are compiled once and kept."""

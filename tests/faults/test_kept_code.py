@@ -105,6 +105,26 @@ def test_a_full_disk_does_not_end_what_compiles(monkeypatch):
     assert asked
 
 
+def test_processes_that_save_at_once_write_no_file_of_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept_code.code_folder.cache_clear()
+    files, write = [], caching.IndexDataCacheFile._save_data
+    monkeypatch.setattr(
+        caching.IndexDataCacheFile,
+        "_save_data",
+        lambda self, name, data: files.append(name) or write(self, name, data),
+    )
+    # each has read the index before another wrote it
+    monkeypatch.setattr(caching.IndexDataCacheFile, "_load_index", lambda _: {})
+    times = np.array([[0.0, 1.0, 2.0]])
+    for layout in (times, np.asfortranarray(np.vstack([times, times]))):
+        found = kept_code.kept(_first_reached.py_func)(layout, np.full(len(layout), 0.5))
+        assert found.tolist() == [1.0] * len(layout)
+    assert len(set(files)) == len(files) == 2
+    assert {path.name for path in tmp_path.rglob("*.nbc")} == set(files)
+    kept_code.code_folder.cache_clear()
+
+
 def test_code_that_nobody_used_for_a_month_goes(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     base = tmp_path / "pkpd" / "numba"
