@@ -38,6 +38,17 @@ def test_only_what_is_small_counts_as_zero(iiv, data):
     assert free.values(free.start())["omega_ka"] == pytest.approx(iiv)
 
 
+def test_limits_of_a_standard_deviation_do_not_follow_its_start(data):
+    ends = []
+    for iiv in (0.05, 3.0):
+        free = FreeParameters(bind(oral(iiv), data))
+        x = free.of(free.begun | {"omega_ka": 0.24})
+        low, high = free.limits(x, 0.15 / np.abs(free.slopes(x)))
+        ends.append((low["omega_ka"], high["omega_ka"]))
+    assert ends[0] == pytest.approx(ends[1])
+    assert ends[0] == pytest.approx((0.12, 0.45), abs=0.01)
+
+
 @pytest.mark.slow
 def test_a_fit_from_a_wide_start_ends_as_others_do(data):
     wide, near = (pkpd.fit(oral(iiv), data, method="focei", progress=False) for iiv in (30.0, 0.5))

@@ -270,7 +270,7 @@ class MaximumLikelihood:
 
         Columns: ``estimate``, ``rse_percent``, ``standard_error``, ``robust_error`` (from the
         sandwich, see `covariance_by`), ``lower`` and ``upper`` (of ``level``, symmetric on the
-        scale of the search; a standard deviation ends at 0), ``held``, and
+        scale of the search, of standard deviations see `FreeParameters.limits`), ``held``, and
         ``shrinkage_percent`` of the random effect of a standard deviation.
         """
         import pandas as pd

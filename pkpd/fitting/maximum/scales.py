@@ -37,6 +37,7 @@ LIFTED = 0.25
 """``x`` of a standard deviation that is small, 5 % of its start, and still feels a slope."""
 LARGEST_PARTIAL = 0.9995
 """Largest absolute partial correlation."""
+_LIMITS = 0.05  # ``s`` of limits, as of a start of 0.25
 _LINEAR = 0.2  # below this share of its start a standard deviation is on a linear scale
 
 
@@ -92,13 +93,18 @@ class FreeParameters:
         return np.array([i for i, k in enumerate(self.kinds) if k in kinds], dtype=int)
 
     @cached_property
+    def _in_units(self) -> np.ndarray:
+        """Which are standard deviations in the unit of their parameter, of no log, ``bool[P]``."""
+        bare = [p.name for p in self.likelihood.model.parameters if p.scale == "identity"]
+        words = {f"{word}_{name}" for name in bare for word in ("omega", "omega_occasion")}
+        return np.array([name in words for name in self.names])
+
+    @cached_property
     def _scale(self) -> np.ndarray:
         """``s`` of standard deviations, 1 for other parameters, ``[P]``."""
-        of = {f"omega_{p.name}": p for p in self.likelihood.model.parameters}
-        of |= {f"omega_occasion_{p.name}": p for p in self.likelihood.model.parameters}
         out = np.ones(len(self.names))
         for i in self.where("deviation"):
-            most = np.inf if of[self.names[i]].scale == "identity" else 1.0
+            most = np.inf if self._in_units[i] else 1.0
             out[i] = _LINEAR * min(self.begun[self.names[i]], most)
         return out
 
@@ -171,11 +177,19 @@ class FreeParameters:
         return {name: float(v) for name, v in self.natural(np.asarray(x), np).items()}
 
     def limits(self, x: np.ndarray, reach: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
-        """Natural values ``reach [P]`` below and above ``x``; a standard deviation ends at 0."""
-        low = x - reach
-        mine = self.where("deviation")
-        low[mine] = np.maximum(low[mine], 0.0)
-        return self.values(low), self.values(x + reach)
+        """Natural values ``reach [P]`` below and above ``x``; a standard deviation ends at 0.
+
+        Its scale has ``s = 0.05`` here where the parameter is on the log or logit scale, so that
+        the start does not move its limits.
+        """
+        low, high = self.values(x - reach), self.values(x + reach)
+        values, wide = self.values(x), reach * self.slopes(x)
+        for i in self.where("deviation"):
+            name, s = self.names[i], self._scale[i] if self._in_units[i] else _LIMITS
+            middle, far = np.arcsinh(values[name] / s), wide[i] / np.hypot(values[name], s)
+            low[name] = float(s * np.sinh(max(middle - far, 0.0)))
+            high[name] = float(s * np.sinh(middle + far))
+        return low, high
 
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """Differentiate each natural value by its entry of ``x``, ``[P]``."""
