@@ -270,7 +270,7 @@ class MaximumLikelihood:
 
         Columns: ``estimate``, ``rse_percent``, ``standard_error``, ``robust_error`` (from the
         sandwich, see `covariance_by`), ``lower`` and ``upper`` (of ``level``, symmetric on the
-        scale of the search, of standard deviations see `FreeParameters.limits`), ``held``, and
+        scale of the search; of a standard deviation on one that is linear near 0, where it ends), ``held``, and
         ``shrinkage_percent`` of the random effect of a standard deviation.
         """
         import pandas as pd

@@ -65,8 +65,8 @@ class Bootstrap:
         Returns
         -------
         DataFrame
-            ``estimate``, ``standard_error``, ``lower`` and ``upper`` of the fit (symmetric on the
-            scale of the search); ``median``, ``bootstrap_error`` (standard deviation),
+            ``estimate``, ``standard_error``, ``lower`` and ``upper`` of the fit (from its
+            standard errors); ``median``, ``bootstrap_error`` (standard deviation),
             ``bootstrap_lower`` and ``bootstrap_upper`` of the samples whose search ended well; NaN
             where they are so few that not one is expected beyond each limit (40 for 95 %).
         """

@@ -41,8 +41,8 @@ class Profiles:
     Attributes
     ----------
     table : DataFrame
-        One row for each parameter: ``estimate``; ``lower`` and ``upper`` of the fit (symmetric on
-        the scale of the search); ``profile_lower`` and ``profile_upper``, which are the ends of
+        One row for each parameter: ``estimate``; ``lower`` and ``upper`` of the fit (from its
+        standard errors); ``profile_lower`` and ``profile_upper``, which are the ends of
         what the parameter can be where the objective does not rise enough.
     points : DataFrame
         The profiles: ``parameter``, ``value``, ``rise`` of the objective, sorted.

@@ -86,8 +86,8 @@ class Resampled:
         Returns
         -------
         DataFrame
-            ``estimate``, ``standard_error``, ``lower`` and ``upper`` of the fit (symmetric on the
-            scale of the search); ``median``, ``sir_error`` (standard deviation), ``sir_lower`` and
+            ``estimate``, ``standard_error``, ``lower`` and ``upper`` of the fit (from its
+            standard errors); ``median``, ``sir_error`` (standard deviation), ``sir_lower`` and
             ``sir_upper`` of the resamples.
         """
         check_arguments("Resampled.table", level=(level, SHARE))
