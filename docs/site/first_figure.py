@@ -22,9 +22,9 @@ from pkpd.comparison.what_it_rests_on import NAME
 TRIAL = "nct01681537_len_mec"
 FILE = Path(__file__).resolve().parents[1] / "images" / "len_mec_dlt.png"
 LABELS = {
-    "prior": ("before any trial", "#999999", "s"),
-    "without its own rows": ("predicted from other trials", "#0072B2", "o"),
-    "posterior": ("after its own counts", "#D55E00", "^"),
+    "prior, median": ("before any trial", "#999999", "s"),
+    "without its own rows, median": ("predicted from other trials", "#0072B2", "o"),
+    "posterior, median": ("after its own counts", "#D55E00", "^"),
 }
 
 
@@ -40,14 +40,14 @@ def draw(question: Any, labels: dict[str, str], file: Path) -> None:
             axes.plot([cell.lower, cell.upper], [y, y], color=colour, lw=2.4, alpha=0.6)
             label = words if place == 0 else None
             axes.plot(cell.value, y, mark, color=colour, ms=5.5, label=label)
-        if cells["printed"]:
-            events, patients = map(int, cells["printed"].split("/"))
+        if cells["published"]:
+            events, patients = map(int, cells["published"].split("/"))
             known = clopper_pearson(events, patients)
             y = place + 0.28
             axes.plot([known.lower, known.upper], [y, y], color="black", lw=0.9, ls=(0, (4, 2)))
             axes.plot(events / patients, y, "D", mfc="white", mec="black", ms=5, clip_on=False,
                       label="published, 95 % exact interval" if place == 0 else None)  # fmt: skip
-            axes.text(1.02, y, cells["printed"], va="center", fontsize=8, clip_on=False)
+            axes.text(1.02, y, cells["published"], va="center", fontsize=8, clip_on=False)
     axes.set_yticks(range(len(question.rows)), [labels[str(row[0])] for row in question.rows])
     axes.set_ylim(len(question.rows) - 0.4, -0.6)
     axes.set_xlim(0.0, 1.0)

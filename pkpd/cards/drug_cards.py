@@ -25,8 +25,7 @@ from pkpd.schedule.amounts import CELLS, DOSE_UNITS, SIZE_OF
 from pkpd.schedule.rules import LINES
 from pkpd.units import Parameter, normal_unit
 
-#: How a number of the marrow with leukaemia is known: as on other cards, and ``fitted`` (to
-#: landmarks, by a quick search) and ``memory`` (not seen in print).
+#: As on other cards, and ``fitted`` (to landmarks, quickly) and ``memory`` (not seen in print).
 LEUKAEMIA_STATUSES = ("read", "transcribed", "derived", "fitted", "assumed", "memory")
 
 Counts = tuple[tuple[str, float], ...]
@@ -448,7 +447,8 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
         if name not in row:
             near = nearest_of(name, [key for key in row.data if key not in every], cutoff=0.65)
             hint = near.replace("did you mean", "is it written as")
-            refuse(row, name, f"is missing{hint}", remedy=f"add it, or change acts_by of {drug}")
+            mend = f"rename it to {name}" if near else "add it"
+            refuse(row, name, f"is missing{hint}", remedy=f"{mend}, or change acts_by of {drug}")
     return tuple(_number(row, name, name) for name in names if name in row)
 
 

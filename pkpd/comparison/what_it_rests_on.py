@@ -117,7 +117,7 @@ def what_it_rests_on(
         without = (weighted(after, own.weights),) if own.studies and own.trusted else ()
         cells = (figure(before), *without, figure(after), printed.get(cohort, ""))
         rows.append((cohort, *cells))
-    alone = ("without its own rows",) if own.studies and own.trusted else ()
+    alone = ("without its own rows, median",) if own.studies and own.trusted else ()
     return Question(
         trial.id,
         NAME,
@@ -128,7 +128,7 @@ def what_it_rests_on(
         + ", and posterior draws. Medians and 90 % intervals over shares of single draws, the "
         "chance of the simulated patients included; the risk in the tables is that of all who can "
         "be judged in all draws, and its interval is freed of that chance.",
-        ("cohort", "prior", *alone, "posterior", "printed"),
+        ("cohort", "prior, median", *alone, "posterior, median", "published"),
         tuple(rows),
         (
             *_own_in_words(own),

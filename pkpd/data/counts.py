@@ -215,7 +215,7 @@ def _hours(
     """Hours of each row since the start of day 1."""
     clock = clock_hours(table, clock_h)
     if "DAY" in table.at:
-        day = protocol_days(table)
+        day = protocol_days(table, notes)
         if "DATE" in table.at:
             refuse_other_dates(table, identity, day, date_format, starts)
         return (day - 1.0) * 24.0 + clock

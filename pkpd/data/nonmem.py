@@ -297,7 +297,13 @@ def dataset_of(
         table, events, events_given["EVID"], how, declared, notes
     )
     if not len(seen):
-        notes.append("no value of DV was found: the table holds events only")
+        read = {*_KNOWN, *BODY, *(name.upper() for name in covariates)}
+        other = [label for key, label in table.label.items() if key and key not in read]
+        hint = f"; not read: {', '.join(other)}; name the measured one, columns={{'DV': ...}}"
+        notes.append(
+            "no value of DV was found: the table holds events only"
+            + hint * ("DV" not in table.at and len(other) > 0)
+        )
     kept: dict[str, np.ndarray] = {}
     words: dict[str, tuple[str, ...]] = {}
     lost = [name for name in covariates if name.upper() not in table.at]

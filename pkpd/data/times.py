@@ -19,6 +19,8 @@ _MOST = {"TIME": 1e8, "II": 1e8, "AMT": 1e20, "RATE": 1e20}
 _MOST_DAYS = 1e5  # from any date: dates have years from 1 to 9999
 _YEAR_H = 365.25 * 24.0
 _LIFE_H = 100.0 * _YEAR_H  # of treatment
+DAY_ZERO = "day 1 is the first day of treatment: where that is day 0, add 1 to every day"
+"""What a table with a day 0 is answered with."""
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d?:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 
 
@@ -76,8 +78,11 @@ def refuse_other_dates(
             )
 
 
-def protocol_days(table: Sheet) -> np.ndarray:
-    """Protocol days (DAY); missing ones, and those that no calendar has, are refused."""
+def protocol_days(table: Sheet, notes: list[str] | None = None) -> np.ndarray:
+    """Protocol days (DAY); missing ones, and those that no calendar has, are refused.
+
+    A table with a day 0 may count from it: the sentence `DAY_ZERO` is added to ``notes``.
+    """
     day = table.numbers("DAY")
     faults = Faults()
     for i in np.flatnonzero(~(np.abs(day) < _MOST_DAYS)).tolist():
@@ -85,6 +90,8 @@ def protocol_days(table: Sheet) -> np.ndarray:
         error = table.refused(i, "DAY", what, remedy="give a protocol day")
         faults.add(what, error, table.lines[i])
     faults.refuse()
+    if notes is not None and (np.floor(day) == 0.0).any():
+        notes.append(f"day 0 is the day before day 1; {DAY_ZERO}")
     return day
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from pkpd.arrays import Floats
@@ -38,6 +40,7 @@ ZIGZAG = 0.1
 """Distance of the logarithm of the median from its mean over three mornings: beyond it that is
 drawn."""
 FLOOR = {"neutrophils": 0.01, "platelets": 1.0, "wbc": 0.05, "marrow_blasts": 0.1}
+_BANDS = ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30))  # quantiles, and how dark between them
 _STYLES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 
 
@@ -64,7 +67,23 @@ def draw(forecast: Forecast, label: Any) -> Figure:
     every[-1].set_xlabel("protocol day (day 1 = first dose)")
     every[0].set_title(f"Patient {label}: counts until day {seen.last_day}")
     every[0].set_xlim(1, int(one["day"].values[-1]))
+    marks = _marks(weighed.trusted, censored=bool((seen.censored == BELOW).any()))
+    figure.legend(handles=marks, loc="outside lower left", ncols=len(marks), handlelength=1.6)
     return figure
+
+
+def _marks(trusted: bool, censored: bool) -> list[Any]:
+    """Say what marks and bands of counts are; their colours are those of lines."""
+    marks: list[Any] = [
+        Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=4, label="counted")
+    ]
+    if censored:
+        marks.append(Line2D([], [], ls="", marker="v", color=RUST, ms=4, label="below the limit"))
+    if trusted:
+        bands = ((alpha, f"{high - low:.0%}".replace("%", " %")) for low, high, alpha in _BANDS)
+        marks.append(Line2D([], [], color=GREY, label="median of the forecast"))
+        marks += [Patch(color=GREY, alpha=a, lw=0, label=f"{of} of it") for a, of in bands]
+    return [*marks, Line2D([], [], color=GREY, lw=0.7, label="last count")]
 
 
 def _shown(line: str, one: xr.Dataset, seen: Seen) -> bool:
@@ -100,7 +119,7 @@ def _counts(
             color=GREY,
         )  # fmt: skip
     # a few virtual patients would give narrow bands
-    for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)) if trusted else ():
+    for low, high, alpha in _BANDS if trusted else ():
         ax.fill_between(day, at_level(low), at_level(high), color=colour, alpha=alpha, linewidth=0)
     if trusted:
         ax.plot(day, at_level(0.5), color=colour)

@@ -158,7 +158,7 @@ class Forecaster:
             what = f"a continuation begins on day {regimen.start_days[-1]}, and the forecast ends "
             what += f"on day {self.until_day}"
             remedy = "forecast until later (--until-day)"
-            raise PkpdError(where="alternatives", what=what, remedy=remedy)
+            raise PkpdError(where="alternatives (--next)", what=what, remedy=remedy)
         _check_same_past(one.bank.lanes.regimen, regimen, one.seen.last_day)
         if made is not None:
             return made
@@ -416,7 +416,7 @@ def _check_same_past(planned: Regimen, other: Regimen, until_day: int) -> None:
     if past[0] != past[1]:
         day = min(day for day, *_ in past[0] ^ past[1])
         raise PkpdError(
-            where="alternatives",
+            where="alternatives (--next)",
             what=f"a continuation differs from the schedule on day {day}, and counts were seen "
             f"until day {until_day}",
             remedy=f"let it differ from day {until_day} on",

@@ -206,7 +206,7 @@ class Forecast:
         if by_day is not None and not first <= by_day <= one.bank.days:
             past = 1 <= by_day < first
             raise PkpdError(
-                where="by_day",
+                where="by_day (--by-day)",
                 what=f"{by_day}" + f" is before the last count, of day {first}" * past,
                 allowed=f"{first} to {one.bank.days}",
             )

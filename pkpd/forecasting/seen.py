@@ -17,6 +17,7 @@ from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset, more
 from pkpd.data.nonmem import read_nonmem, subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
+from pkpd.data.times import DAY_ZERO
 from pkpd.errors import DataError
 from pkpd.forecasting.measurement import COUNTED, SAME_LINE
 
@@ -399,9 +400,8 @@ def _of_dataset(
         time = seen.time[kept] / 24.0
         if to_begin:
             _check_times(data.events.source, label, time)
-        if (time < -1.0).any():  # before day 0
-            first = int(np.floor(time.min())) + 1
-            early.append(f"{label} (from day {first})")
+        if (time < 0.0).any():
+            early.append(f"{label} (from day {int(np.floor(time.min())) + 1})")
         mine = Seen(
             label, line, np.maximum(time, 0.0), value, censored, lower,
             dict(bodies.get(label, {})), doses.get(label, ()),
@@ -410,7 +410,7 @@ def _of_dataset(
         notes += tuple(_slips(found[-1]))
     if early:
         patients = f"patient{'s' if len(early) > 1 else ''} {', '.join(early)}"
-        notes += (f"counts before day 0 count as those of the start of day 1: {patients}",)
+        notes += (f"counts before day 1 count as those of its start: {patients}; {DAY_ZERO}",)
     return tuple(found), notes
 
 

@@ -335,7 +335,7 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
         lines.append(
             f"dose-limiting toxicity by {rule.name}: {percent(float(one['dlt']))} of the "
             f"{percent(float(one['dlt_judged']))} who can be judged "
-            f"(before treatment {percent(float(one['dlt_before']))}){running}"
+            f"(before treatment {percent(float(one['dlt_before']))} of those judged then){running}"
         )
     if "response" in one:
         codes = [str(c) for c in one["response_code"].values]

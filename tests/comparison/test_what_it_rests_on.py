@@ -55,7 +55,13 @@ def test_three_ensembles_stand_side_by_side():
     weights = np.where(np.arange(200) < 100, 1.0, 0.0) / 100
     own = OwnRows(("DEANGELO2018",), weights, 0.3)
     found = what_it_rests_on(TRIAL, verdicts(after), verdicts(before), own, {"14d-10": "2/6"})
-    assert found.columns == ("cohort", "prior", "without its own rows", "posterior", "printed")
+    assert found.columns == (
+        "cohort",
+        "prior, median",
+        "without its own rows, median",
+        "posterior, median",
+        "published",
+    )
     assert len(found.rows) == len(TRIAL.cohorts)
     cohort, prior, without, posterior_, printed = found.rows[0]
     assert (cohort, printed) == ("14d-10", "2/6")
@@ -69,7 +75,7 @@ def test_three_ensembles_stand_side_by_side():
     assert f"{points} points in the median draw of the prior" in second
     # weights that cannot be trusted are said to be so, and nothing is called prediction
     far = what_it_rests_on(TRIAL, verdicts(after), verdicts(before), replace(own, khat=0.9), {})
-    assert "without its own rows" not in far.columns
+    assert "without its own rows, median" not in far.columns
     assert "no test" in far.answer[0]
     unseen = what_it_rests_on(TRIAL, verdicts(after), verdicts(before), OwnRows((), weights), {})
     assert "the posterior predicts it" in unseen.answer[0]

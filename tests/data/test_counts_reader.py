@@ -123,6 +123,13 @@ def test_days_of_counts_and_dates_of_doses_have_one_day_1(write):
             assert read_counts(counts, doses=doses).events.time[0].tolist() == [0, 0, 96]
 
 
+def test_a_day_0_may_be_the_first_of_treatment_and_is_named(write):
+    data = read_counts(write("ID,DAY,ANC\n1,0,4\n1,8,2\n"))
+    assert data.observations.time.tolist() == [-24, 168]
+    assert "day 0 is the day before day 1; day 1 is the first day of treatment" in data.summary()
+    assert "day 0" not in read_counts(write("ID,DAY,ANC\n1,-1,4\n1,8,2\n")).summary()
+
+
 def test_hours_of_who_has_no_dose_are_told(write):
     counts = write("ID,DATE,ANC\n1,2024-02-28,4\n2,2024-03-02,2\n")
     data = read_counts(counts, doses=write("ID,DATE,AMT\n1,2024-02-27,5\n", "doses.csv"))

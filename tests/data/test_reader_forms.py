@@ -459,3 +459,9 @@ def test_all_cells_that_are_no_numbers_are_named(write):
     ):
         assert words in told
     assert told.count("is not a number") == 4
+
+
+def test_a_table_without_dv_names_the_columns_that_may_be_it(write):
+    said = read_nonmem(write("ID,TIME,CONC,AMT,WT\n1,0,.,5,70\n1,1,2,.,70\n")).summary()
+    assert "events only; not read: CONC; name the measured one, columns={'DV': ...}" in said
+    assert "not read" not in read_nonmem(write("ID,TIME,AMT\n1,0,5\n")).summary()

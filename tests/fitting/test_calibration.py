@@ -13,7 +13,7 @@ from small_data import dataset_of
 
 from pkpd.data.dataset import BELOW
 from pkpd.errors import PkpdError
-from pkpd.fitting.calibration.calibrate import calibrate, load_calibration
+from pkpd.fitting.calibration.calibrate import Calibration, calibrate, load_calibration
 from pkpd.fitting.calibration.one_fit import CalibrationFit, CalibrationFits, Trial
 from pkpd.fitting.calibration.ranks import ecdf_band, ecdf_difference, uniformity
 from pkpd.fitting.fit import fit
@@ -303,3 +303,16 @@ def test_a_design_needs_no_measured_values():
     random, observed = made.simulate(made.population(3), np.random.default_rng(1))
     assert random.shape == (3, 1)
     assert np.ptp(observed.value) > 0
+
+
+def test_of_many_quantities_the_furthest_are_named():
+    ranks = np.random.default_rng(0).integers(0, 20, (40, 30))
+    ranks[:, 7] = 0
+    names = [f"q{i}" for i in range(30)]
+    frame = pd.DataFrame(ranks, columns=names)
+    axes = Calibration(frame, frame, 19, frame, {}, {}).plot()
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(axes.get_lines()) == 31
+    assert len(named) == 8
+    assert "24 others" in named
+    assert "q7" in named

@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from marginal_cases import LEVEL, data, decay_data, decay_model
 
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.all_checks import check
-from pkpd.fitting.checks.parameters import parameter_table
+from pkpd.fitting.checks.parameters import correlation_errors, parameter_table
 from pkpd.fitting.checks.priors import Contraction, contractions, prior_draws
 from pkpd.fitting.checks.replicates import spread
 from pkpd.fitting.checks.residuals import residuals
@@ -126,6 +127,23 @@ def test_correlations_of_a_block():
     table = parameter_table(draws)
     assert table.loc["corr_A_k", "estimate"] == pytest.approx(-0.4)
     assert "partial_A_k" not in table.index
+
+
+def test_errors_of_correlations_are_those_of_draws_of_partial_ones():
+    names = ["partial_A_k", "partial_A_s", "partial_k_s"]
+    at, spread = np.array([0.5, -0.2, 0.4]), np.array([0.01, 0.02, 0.015])
+    model = SimpleNamespace(correlated=(("A", "k", "s"),))
+    covariance = pd.DataFrame(np.diag(spread**2), names, names)
+    errors = correlation_errors(model, dict(zip(names, at, strict=True)), covariance)
+    # the closed form of a partial correlation, drawn
+    one, two, three = np.random.default_rng(0).normal(at, spread, (200_000, 3)).T
+    last = one * two + three * np.sqrt((1 - one**2) * (1 - two**2))
+    assert errors == pytest.approx(
+        {"corr_A_k": 0.01, "corr_A_s": 0.02, "corr_k_s": last.std()}, rel=0.01
+    )
+    fixed = correlation_errors(model, dict(zip(names, at, strict=True)), covariance.iloc[:1, :1])
+    assert fixed["corr_A_k"] == pytest.approx(0.01)
+    assert fixed["corr_A_s"] == 0.0
 
 
 def test_prior_draws_follow_their_priors(decay):

@@ -22,7 +22,8 @@ from pkpd.checks import (
 from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.posterior import _normal
 from pkpd.fitting.bayes.sample import SamplerSettings
-from pkpd.fitting.checks.all_checks import _intervals
+from pkpd.fitting.checks.all_checks import _uncertainty
+from pkpd.fitting.draws import single_draw
 from pkpd.fitting.maximum.description import at_edge, description, extra_parameters
 from pkpd.fitting.maximum.estimate import maximum_likelihood
 from pkpd.fitting.maximum.scales import FreeParameters
@@ -115,7 +116,8 @@ def test_a_standard_deviation_that_is_hardly_known_is_not_below_zero(with_groups
     row = wide.table().loc["omega_a"]
     assert row.lower == 0.0
     assert row.upper > row.estimate
-    low, high = _intervals(wide)["omega_a"]
+    alone = single_draw(wide.likelihood, wide.estimates, wide.random)
+    low, high = _uncertainty(wide, alone)["intervals"]["omega_a"]
     assert (low, high > row.estimate) == (0.0, True)
     assert wide.table().lower["sigma_DV"] == with_groups.table().lower["sigma_DV"]
     settings = SamplerSettings(draws=200, chains=1)

@@ -212,7 +212,9 @@ def test_when_all_doses_are_over_the_plan_repeats_nothing(source):
         bank=1000, engine="importance",
     )  # fmt: skip
     assert "As planned" in more.summary()
-    with pytest.raises(PkpdError, match=r"by_day: 10 is before the last count, of day 13; allo"):
+    with pytest.raises(
+        PkpdError, match=r"by_day \(--by-day\): 10 is before the last count, of day 13; allo"
+    ):
         later.summary(10)
     assert later.sentence(by_day=10, clock="rule").startswith("As planned")
     assert "! Day 10 is before this patient's last count." in both.summary(10)
@@ -585,7 +587,7 @@ def test_back_at_the_count_before_treatment(source):
         ),
         (
             {"alternatives": ["99"]},
-            "alternatives: a continuation begins on day 99, and the forecast ends on day 40",
+            "alternatives (--next): a continuation begins on day 99, and the forecast ends on ",
         ),
         (
             {"schedule": LATE, "patient": {"DAY": [1, 5], "ANC": [2.0, 1.9]}},

@@ -39,7 +39,8 @@ def test_a_table_by_protocol_day_is_read():
     np.testing.assert_array_equal(seen.value[mine], [2.5, 2.0, 0.1, 0.2])
     np.testing.assert_array_equal(seen.censored[mine], [0, 0, 1, 1])
     assert seen.body == {"age": 70.0}
-    assert (seen.last_day, notes) == (12, ("columns that are not read: SEX",))
+    assert (seen.last_day, notes[1:]) == (12, ("columns that are not read: SEX",))
+    assert notes[0].startswith("counts before day 1 count as those of its start: patient 1 (from")
 
 
 def test_rows_of_one_count_each_and_many_patients(tmp_path):
@@ -191,7 +192,8 @@ def test_counts_long_before_the_first_dose_are_named():
     table = {"ID": ["a", "a", "b", "b", "c", "c"], "DAY": [-4, 8, 0, 8, 1, 8], "ANC": 2.0}
     (seen, *_), notes = read_seen(table)
     assert notes == (
-        "counts before day 0 count as those of the start of day 1: patient a (from day -4)",
+        "counts before day 1 count as those of its start: patients a (from day -4), b (from day "
+        "0); day 1 is the first day of treatment: where that is day 0, add 1 to every day",
     )
     np.testing.assert_array_equal(seen.time, [0.0, 7.0])
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+NAMED, MOST_NAMED = 6, 20
+"""Curves with a name where there are more than so many, which are all named."""
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Results of simulation-based calibration.
@@ -153,6 +157,9 @@ class Calibration:
     def plot(self, ax: Axes | None = None, quantities: Sequence[str] | None = None) -> Axes:
         """Draw ECDF differences with the band that holds a right curve in 95 of 100 cases.
 
+        Of more quantities than a legend can name, the `NAMED` that go furthest have a colour and a
+        name, and the others are grey.
+
         Parameters
         ----------
         ax
@@ -171,10 +178,18 @@ class Calibration:
         low, high = ecdf_band(len(self), self.largest)
         at = np.arange(1, self.largest + 2) / (self.largest + 1)
         ax.fill_between(at, low, high, step="mid", color="0.88", label="95 % band, each curve")
-        for i, name in enumerate(quantities or self.quantities):
-            x, y = ecdf_difference(self.ranks[name].to_numpy(dtype=np.int64), self.largest)
+        curves = {
+            name: ecdf_difference(self.ranks[name].to_numpy(dtype=np.int64), self.largest)[1]
+            for name in quantities or self.quantities
+        }
+        far = sorted(curves, key=lambda name: -float(np.abs(curves[name]).max()))
+        grey = far[NAMED:] if len(far) > MOST_NAMED else []
+        for k, name in enumerate(grey):
+            label = None if k else f"{len(grey)} others"
+            ax.plot(at, curves[name], drawstyle="steps-mid", color="0.6", lw=0.5, label=label)
+        for i, name in enumerate(name for name in curves if name not in grey):
             style = ("-", "--", ":")[i // 10 % 3]  # colours repeat after ten
-            ax.plot(x, y, style, drawstyle="steps-mid", linewidth=1.2, label=name)
+            ax.plot(at, curves[name], style, drawstyle="steps-mid", linewidth=1.2, label=name)
         ax.axhline(0.0, color="0.4", linewidth=0.8)
         ax.set(
             xlim=(0, 1),

@@ -21,7 +21,12 @@ from pkpd.fitting.checks.curves import Curves, individual_curves
 from pkpd.fitting.checks.diagnostics import SamplerDiagnostics, sampler_diagnostics
 from pkpd.fitting.checks.leave_one_out import FEWEST, LeaveOneOut, leave_one_out
 from pkpd.fitting.checks.npde import PredictionErrors, prediction_errors
-from pkpd.fitting.checks.parameters import parameter_table, table_sentences
+from pkpd.fitting.checks.parameters import (
+    correlation_errors,
+    correlations,
+    parameter_table,
+    table_sentences,
+)
 from pkpd.fitting.checks.priors import Contraction, contractions, prior_draws
 from pkpd.fitting.checks.replicates import Simulations, draws_of, simulate_replicates
 from pkpd.fitting.checks.residuals import Residuals, residuals
@@ -154,9 +159,8 @@ class Checks:
             self.draws,
             shrunk=self.shrinkage,
             contracted=self.contractions,
-            standard_errors=getattr(self.fit, "standard_errors", None),
-            intervals=_intervals(self.fit),
             level=LEVEL,
+            **_uncertainty(self.fit, self.draws),
         )
 
     @cached_property
@@ -361,11 +365,20 @@ def check(
     return made
 
 
-def _intervals(fit: Any) -> dict[str, tuple[float, float]] | None:
-    """Intervals of maximum likelihood, symmetric on the scales without bounds."""
+def _uncertainty(fit: Any, draws: Draws) -> dict[str, Any]:
+    """Gather errors and intervals of maximum likelihood, of correlations on Fisher's z."""
     if not hasattr(fit, "covariance_x"):
-        return None
-    free = FreeParameters(fit.likelihood)
+        return {"standard_errors": getattr(fit, "standard_errors", None)}
+    free, reach = FreeParameters(fit.likelihood), norm.ppf(0.5 + 0.5 * LEVEL)
     sd = np.sqrt(np.nan_to_num(np.diag(fit.covariance_x)))
-    low, high = free.limits(fit.x, norm.ppf(0.5 + 0.5 * LEVEL) * sd)
-    return {n: (low[n], high[n]) for n, s in zip(fit.names, sd, strict=True) if s > 0}
+    low, high = free.limits(fit.x, reach * sd)
+    intervals = {n: (low[n], high[n]) for n, s in zip(fit.names, sd, strict=True) if s > 0}
+    covariance = pd.DataFrame(fit.covariance, index=fit.names, columns=fit.names)
+    told = correlation_errors(fit.likelihood.model, fit.estimates, covariance)
+    errors = {name: error for name, error in told.items() if error != 0.0}
+    for name, (middle,) in correlations(draws).items():
+        if errors.get(name, 0.0) > 0.0:
+            far = reach * errors[name] / (1.0 - middle**2)
+            ends = np.tanh(np.arctanh(middle) + far * np.array([-1.0, 1.0]))
+            intervals[name] = (float(ends[0]), float(ends[1]))
+    return {"standard_errors": dict(fit.standard_errors) | errors, "intervals": intervals}

@@ -10,9 +10,11 @@ import pandas as pd
 from pkpd.fitting.checks.priors import Contraction
 from pkpd.fitting.checks.shrinkage import Shrinkage
 from pkpd.fitting.draws import Draws
-from pkpd.fitting.model.population_parameters import deviations, held
+from pkpd.fitting.model.correlations import partial_names
+from pkpd.fitting.model.population_parameters import correlation_cholesky, deviations, held
 from pkpd.fitting.model.specification import PopulationModel
 
+_STEP = 1e-5  # of differences, as a share of the way of a partial correlation to 1
 LARGE_RSE = 0.5
 """Relative standard error above which an estimate is called poorly known."""
 
@@ -114,6 +116,53 @@ def correlations(draws: Draws) -> dict[str, np.ndarray]:
                 out[f"corr_{block[j]}_{block[i]}"] = covariance[:, i, j] / (sd[:, i] * sd[:, j])
         at += len(block)
     return out
+
+
+def correlation_errors(
+    model: PopulationModel, values: Mapping[str, float], covariance: pd.DataFrame
+) -> dict[str, float]:
+    """Carry errors of partial correlations to those of ``corr_CL_V`` (delta method).
+
+    Parameters
+    ----------
+    model
+        With its blocks.
+    values
+        Partial correlations by name.
+    covariance
+        Of the estimates on the natural scale, rows and columns by name; what is not there is held.
+
+    Returns
+    -------
+    dict
+        By name; NaN where an estimate of the block has no standard error.
+    """
+    out = {}
+    for block in model.correlated:
+        names = partial_names([block])
+        at = np.array([values[name] for name in names])
+        free = [k for k, name in enumerate(names) if name in covariance.index]
+        if not free:
+            continue
+        slopes = []
+        for k in free:
+            step = _STEP * (1.0 - abs(at[k])) * np.eye(len(at))[k]
+            above, below = (_below_diagonal(at + way * step, len(block)) for way in (1.0, -1.0))
+            slopes.append((above - below) / (2.0 * step[k]))
+        mine = [names[k] for k in free]
+        cov = covariance.loc[mine, mine].to_numpy()
+        errors = np.sqrt(np.einsum("ki,kl,li->i", slopes, cov, slopes))
+        out |= {
+            name.replace("partial_", "corr_", 1): float(error)
+            for name, error in zip(names, errors, strict=True)
+        }
+    return out
+
+
+def _below_diagonal(partial: np.ndarray, size: int) -> np.ndarray:
+    """Correlations of a block from its partial ones, row by row."""
+    lower = correlation_cholesky(list(partial), size, np)
+    return (lower @ lower.T)[np.tril_indices(size, -1)]
 
 
 def _variability(

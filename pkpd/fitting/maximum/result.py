@@ -270,8 +270,9 @@ class MaximumLikelihood:
 
         Columns: ``estimate``, ``rse_percent``, ``standard_error``, ``robust_error`` (from the
         sandwich, see `covariance_by`), ``lower`` and ``upper`` (of ``level``, symmetric on the
-        scale of the search; of a standard deviation on one that is linear near 0, where it ends), ``held``, and
-        ``shrinkage_percent`` of the random effect of a standard deviation.
+        scale of the search; of a standard deviation on a scale that is linear near 0, where the
+        interval ends), ``held``, and ``shrinkage_percent`` of the random effect of a standard
+        deviation.
         """
         import pandas as pd
 
@@ -348,6 +349,8 @@ class MaximumLikelihood:
 
     def summary(self) -> str:
         """Tell the fit in text."""
+        table = self.table()
+        wide = max(24, *(len(str(name)) for name in table.index))
         lines = [
             f"Maximum likelihood by {_METHODS[self.method]}: {self.likelihood.n_subjects} "
             f"subjects, {len(self.likelihood.dataset.observations)} observations, "
@@ -360,9 +363,9 @@ class MaximumLikelihood:
             f"{'converged' if self.converged else 'NOT CONVERGED'} after {self.iterations} "
             f"gradients in {self.seconds:.1f} s; condition number {self.condition_number:.3g}",
             "",
-            f"{'':24s}{'estimate':>12s}{'RSE %':>8s}{'95 % interval':>26s}{'shrinkage %':>13s}",
+            f"{'':{wide}s}{'estimate':>12s}{'RSE %':>8s}{'95 % interval':>26s}{'shrinkage %':>13s}",
         ]
-        for name, row in self.table().iterrows():
+        for name, row in table.iterrows():
             interval = f"{row.lower:.4g} to {row.upper:.4g}" if np.isfinite(row.lower) else ""
             if row.held:
                 interval = "held"
@@ -371,7 +374,7 @@ class MaximumLikelihood:
             relative = f"{row.rse_percent:.1f}" if np.isfinite(row.rse_percent) else ""
             shrunk = f"{row.shrinkage_percent:.0f}" if np.isfinite(row.shrinkage_percent) else ""
             lines.append(
-                f"{name:24s}{row.estimate:12.5g}{relative:>8s}{interval:>26s}{shrunk:>13s}"
+                f"{name:{wide}s}{row.estimate:12.5g}{relative:>8s}{interval:>26s}{shrunk:>13s}"
             )
         for line, value in self.epsilon_shrinkage.items():
             lines.append(f"shrinkage of residuals, {line}: {100 * value:.0f} %")

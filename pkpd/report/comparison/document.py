@@ -151,6 +151,7 @@ def _trial(
         ],
         "summary": [_summary(result, i) for i in ids],
         "summary_heads": _summary_heads(result),
+        "not_judged": _not_judged(result),
         "published": [
             _published(row, p) for row in rows if (p := wording.published(row)) is not None
         ],
@@ -186,7 +187,7 @@ def _summary_heads(result: TrialResult) -> list[str]:
         "DLT risk, predicted (90 % interval)",
         "DLT, published (interval)",
         *(f"{line.capitalize()}: nadir, 10^9/L" for line in lines),
-        *(f"{line.capitalize()} >= {at:g}, day" for line, at in lines.items()),
+        *(f"{line.capitalize()} >= {at:g}, days" for line, at in lines.items()),
     ]
 
 
@@ -209,6 +210,16 @@ def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
         middle = "-" if row is None else wording.number(row.estimate, row.unit, row.mc_error)
         cells.append((middle, span))
     return {"title": _title(result.trial, cohort), "cells": cells}
+
+
+def _not_judged(result: TrialResult) -> str:
+    """Say who has no verdict of the DLT rule, and why, cohort by cohort."""
+    told = [
+        f"{_title(result.trial, row.cohort)}: {row.not_judged}"
+        for row in wording.dlt_rows(result)
+        if row.not_judged and wording.judged_text(row)
+    ]
+    return f"Who cannot be judged. {'. '.join(told)}." if told else ""
 
 
 def _dlt_cells(dlt: EndpointRow | None) -> list[tuple[str, str]]:
