@@ -6,6 +6,7 @@ Remission, response and recovery in remission are read as the evidence reads the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ import numpy as np
 from pkpd.arrays import Floats
 from pkpd.comparison import rows
 from pkpd.comparison.lanes import CohortLook, LaneEndpoints, grade_words
+from pkpd.comparison.results import EndpointRow
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.endpoints.grades import grade
@@ -42,6 +44,17 @@ PREDICTED = {
     "orr": ("response", ""),
 }
 """Published endpoint -> endpoint and line of the prediction it stands beside."""
+
+OF_ANOTHER_TRIAL = "another trial"
+"""How the definition begins of a figure that a trial's card gives of others."""
+_DEATHS = re.compile(r"day(\d+)_mortality")
+
+
+def stands_beside(published: str, row: EndpointRow) -> bool:
+    """Whether a published endpoint is what a row predicts; deaths by the row's day."""
+    if died := _DEATHS.fullmatch(published):
+        return (row.endpoint, row.rule) == ("early_death", f"by day {died.group(1)}")
+    return PREDICTED.get(published) == (row.endpoint, row.line)
 
 
 @dataclass(frozen=True)

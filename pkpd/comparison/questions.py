@@ -30,6 +30,7 @@ from pkpd.evidence.criticism.schedule_or_dose import (
     cohort_rows,
     contrasts,
     design_of,
+    in_the_tail,
     words_of,
 )
 from pkpd.evidence.criticism.trial_predictions import NewStudy
@@ -121,7 +122,7 @@ def _schedule_or_dose(
                 design.names[which],
                 f"{late}/{n}",
                 figure(risks.of(design.pairs.index(pair), days, dose)),
-                Figure(float(str(row["as_many"]))),
+                Figure(float(str(row["as_many"]))) if late else "",
             )
         )
     table, verdicts = [], []
@@ -139,6 +140,7 @@ def _schedule_or_dose(
             )
         )
         verdicts.append(f"recovered at {pair}: {contrast.verdict}")
+    verdicts.append(in_the_tail(contrasts(risks)))
     verdicts.append(alone_in_words(design))
     more, higher = words_of(design)
     doses = " and ".join(f"{dose:g}" for dose in design.common)
@@ -149,7 +151,8 @@ def _schedule_or_dose(
         f"Risk of those alive and free of leukaemia on day {design.by_day}, by the counts that "
         f"mean recovery (neutrophils and platelets, 10^9/L). {asked.text}".strip()
         + " Last column: "
-        "probability that a cohort of this size has at least as many delayed patients as printed.",
+        "probability that a cohort of this size has at least as many delayed patients as printed, "
+        "where there were some. Risks are medians of draws.",
         ("recovered at", "cohort", "printed", "risk", "as many"),
         tuple(by_cohort),
     )
@@ -292,7 +295,9 @@ def _one_dose_or_another(trial: str, asked: AskedQuestion, shares: Shares) -> Qu
         asked.title or f"What does {head} instead of {second_head} change?",
         f"Shares of patients at {head} and at {second_head}. Delay is judged by the counts "
         "(neutrophils and platelets, 10^9/L) that mean recovery, of those alive and free of "
-        f"leukaemia. Last column: probability that {head} has the larger share. "
+        "leukaemia under each, who are not the same; pairs are of patients who can be judged under "
+        "both. Shares and differences are medians of draws. Last column: probability that "
+        f"{head} has the larger share. "
         f"{asked.text}".strip(),
         ("event", head, second_head, "difference", f"{head} has more"),
         tuple(rows),

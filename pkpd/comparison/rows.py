@@ -167,7 +167,7 @@ def cohort_rows(
                     lower=np.nan,
                     upper=np.nan,
                     mc_error=np.nan,
-                    **_published(outcome),
+                    **published_figures(outcome),
                 )
             )
     return rows
@@ -201,7 +201,7 @@ def _probability(
     published: PublishedOutcome | None,
     common: Mapping[str, Any],
 ) -> EndpointRow:
-    beside: dict[str, Any] = {} if published is None else _published(published)
+    beside: dict[str, Any] = {} if published is None else published_figures(published)
     figures: dict[str, Any] = dict.fromkeys(("estimate", "lower", "upper", "mc_error"), np.nan)
     if can_be_judged(matrix):
         found = risk(evaluable(matrix))
@@ -284,7 +284,8 @@ def _shares_of_ranks(matrix: Floats) -> tuple[float, float]:
     return float(1.0 - parameters / total), float(parameters / total)
 
 
-def _published(outcome: PublishedOutcome) -> dict[str, Any]:
+def published_figures(outcome: PublishedOutcome) -> dict[str, Any]:
+    """Give the fields of a row that tell what was published; a count has its exact interval."""
     value = np.nan if outcome.value is None else float(outcome.value)
     lower = np.nan if outcome.lower is None else float(outcome.lower)
     upper = np.nan if outcome.upper is None else float(outcome.upper)

@@ -190,6 +190,11 @@ def paired_difference(outcome_a: ArrayLike, outcome_b: ArrayLike) -> Difference:
     ----------
     outcome_a, outcome_b : float[M, N] or bool[M, N]
         Larger is worse; a lane that is NaN in either is left out of both.
+
+    Notes
+    -----
+    An interval whose end is nearer to none than one patient of a draw ends at none: what is left
+    there when the chance of the patients is taken out are draws without any difference.
     """
     a, b = matrix_of(outcome_a), matrix_of(outcome_b)
     if a.shape != b.shape:
@@ -201,6 +206,9 @@ def paired_difference(outcome_a: ArrayLike, outcome_b: ArrayLike) -> Difference:
     d = a - b
     found = crossed(d)
     lower, upper = _interval(found)
+    one = 1.0 / np.isfinite(d).sum(axis=1).mean()
+    if lower < upper:
+        lower, upper = 0.0 if 0.0 < lower < one else lower, 0.0 if -one < upper < 0.0 else upper
     probability, error = _probability_below(d)
     mc_error = found.mc_error
     if not np.nan_to_num(d).any():

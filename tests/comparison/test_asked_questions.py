@@ -117,6 +117,8 @@ def test_a_trial_of_ones_own_asks_every_question(tmp_path, posterior):
     asked = questions["schedule_or_dose"]
     assert asked.columns[1:3] == ("21 less 10 days", "25 less 5 mg")
     assert "2 of 6 against 1 of 6" in asked.answer[-1]
+    assert asked.answer[-2].startswith("such a trial splits at least as unevenly in")
+    assert questions["delayed_by_cohort"].rows[0][-1] == ""  # none of 3: at least none is no news
     assert [row[2] for row in questions["delayed_by_cohort"].rows] == ["0/3", "1/3", "2/6"]
     start = questions["start_of_drug"]
     assert "azacitidine" in start.title

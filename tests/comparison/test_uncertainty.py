@@ -158,6 +158,17 @@ def test_intervals_of_draws_that_differ_are_quantiles_of_their_risks():
     assert [found.lower, found.upper] == pytest.approx(expected, rel=1e-4)
 
 
+def test_an_interval_of_a_difference_is_no_finer_than_a_patient():
+    rng = np.random.default_rng(3)
+    a = np.zeros((200, 100))
+    b = (rng.random((200, 100)) < rng.gamma(1.0, 0.02, (200, 1))).astype(float)
+    found = paired_difference(a, b)
+    assert found.lower < found.estimate < found.upper == 0.0
+    assert (b.sum(axis=1) == 0).mean() > 0.05
+    turned = paired_difference(b, a)
+    assert (turned.lower, turned.upper) == (0.0, pytest.approx(-found.lower))
+
+
 def test_interval_coverage_with_many_patients():
     rng = np.random.default_rng(7)
     coverage = []

@@ -44,6 +44,22 @@ def test_five_trials_are_a_screen(width):
     assert text.count("10^9/L") == 1
 
 
+def test_every_trial_says_whether_differences_are_known():
+    result = synthetic.make_result((2, 2, 1))
+    for trial in result.trials:
+        trial.curves.attrs["differences"] = "not known: between pairs of arms they were not seen"
+    printer = BriefPrinter(Console(file=(out := io.StringIO()), width=160))
+    printer.simulated(dict.fromkeys("abc", ""))
+    for trial in result.trials:
+        printer.trial(trial)
+    assert out.getvalue().count("Differences between cohorts are not known.") == 2
+
+
+def test_what_is_not_reached_is_explained():
+    assert "n.r.: not before the next cycle" in " ".join(printed(80, (6,)).split())
+    assert "n.r." not in printed(80, (1,))
+
+
 def test_every_cohort_has_its_line():
     result = synthetic.make_result(TRIALS)
     lines = printed(160, TRIALS).splitlines()

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 import pytest
 import synthetic
 
+from pkpd.comparison.leukaemia_lanes import stands_beside
 from pkpd.errors import PkpdError
 from pkpd.report import wording
-from pkpd.report.comparison import document, pages, tables, terminal
+from pkpd.report.comparison import beside_tables, document, pages, tables, terminal
 from pkpd.report.svg import svg
+from pkpd.trials import PublishedOutcome
 
 
 class Reader(HTMLParser):
@@ -191,15 +193,51 @@ def test_agreement_is_told_of_intervals_that_are_there(predicted, published, tol
     row = replace(row, estimate=0.2, lower=predicted[0], upper=predicted[1])
     value = 0.6 if published[0] > 0.3 else 0.25
     figure = wording.Published(value, *published, "", "")
-    assert document._agreement(row, figure) == told
+    assert beside_tables._agreement(row, figure) == told
 
 
 def test_a_figure_that_is_not_reached_is_predicted():
     row = next(r for r in synthetic.make_trial_result(1).rows if r.endpoint == "recovery_day")
     row = replace(row, estimate=float("inf"), upper=float("inf"))
-    told = document._published(row, wording.published(row))
+    told = beside_tables._published(row, wording.published(row))
     assert told["predicted"].startswith("not reached")
     assert told["agreement"] != "not predicted"
+
+
+def test_figures_of_all_cohorts_together_stand_beside_the_range_over_them():
+    result = synthetic.make_trial_result(3)
+    outcomes = (
+        PublishedOutcome("dlt_delayed_recovery", numerator=3, denominator=35, source="abstract"),
+        PublishedOutcome("os_1_year", value=0.4),  # is not predicted
+        PublishedOutcome("dlt_delayed_recovery", value=0.9, definition="another trial: phase 2"),
+    )
+    trial = replace(result.trial, published=outcomes)
+    *_, one = beside_tables.published_beside(replace(result, trial=trial))
+    assert (one["cohort"], one["predicted"]) == ("all cohorts", "14 to 24 % in its cohorts")
+    assert one["published"].startswith("3/35 = 9 %")
+    assert one["agreement"] == "predicted lies in the published interval in 2 of 3 cohorts"
+    assert len(beside_tables.published_beside(result)) + 1 == len(
+        beside_tables.published_beside(replace(result, trial=trial))
+    )
+
+
+def test_deaths_stand_beside_those_by_their_day():
+    row = replace(synthetic.make_trial_result(1).rows[0], endpoint="early_death", line="")
+    by = [replace(row, rule=f"by day {day}") for day in (30, 60)]
+    assert [stands_beside("day60_mortality", one) for one in by] == [False, True]
+
+
+def test_who_cannot_be_judged_is_told_beside_the_answer():
+    made = synthetic.make_trial_result(2)
+    reasons = "20.0% died before the look"
+    rows = tuple(
+        replace(row, evaluable=0.8, not_judged=reasons) if row.endpoint == "dlt" else row
+        for row in made.rows
+    )
+    told = document._not_judged(replace(made, rows=rows))
+    assert told.startswith("Who cannot be judged.")
+    assert f"{reasons} (the event is seen in 19 % of all)" in told  # .24 of 80 in 100
+    assert document._not_judged(made) == ""
 
 
 def test_inputs_from_memory_are_not_called_assumed():

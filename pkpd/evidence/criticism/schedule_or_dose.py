@@ -23,6 +23,8 @@ from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.marrow.variants import Variant
 from pkpd.trials import Trial
 
+_RARE = 0.1  # share of a model's trials below which what was seen is in its tail
+
 
 @dataclass(frozen=True)
 class Design:
@@ -322,6 +324,15 @@ def words_of(design: Design) -> tuple[str, str]:
     _, lowest, highest = design.dose_contrast
     longer, shorter = design.days
     return f"{longer} less {shorter} days", f"{highest:g} less {lowest:g} {design.unit}"
+
+
+def in_the_tail(found: Sequence[Contrast]) -> str:
+    """Say how often a trial of this model splits as unevenly as the one that was seen."""
+    shares = sorted(one.as_seen for one in found)
+    ends = dict.fromkeys(f"{share:.0%}".removesuffix("%") for share in (shares[0], shares[-1]))
+    rare = shares[-1] < _RARE
+    told = ": its counts lie in the tail of what this model predicts" if rare else ""
+    return f"such a trial splits at least as unevenly in {' to '.join(ends)} % of its runs{told}"
 
 
 def alone_in_words(design: Design) -> str:

@@ -87,6 +87,8 @@ def _risk(result: TrialResult) -> str:
         name = f"share of patients with low counts by {rule}, on treatment,"
     else:
         name += "," * ("," in name) + f" under {rule}" * customary
+        assumed = any(f"rule {row.rule}: assumed" in row.assumed for row in rows)
+        name += " with recovery at assumed counts" * (assumed and not customary)
     if not known:
         return f"too few patients can be judged for the {name.rstrip(',')}"
     low, high = (pick(known, key=lambda row: row.estimate) for pick in (min, max))

@@ -1,15 +1,21 @@
-"""Words beside the tables of a comparison: which rule is marked, what a difference is of."""
+"""What stands beside the tables of a comparison: the rule's mark, what was published, words."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pkpd.comparison.leukaemia_lanes import OF_ANOTHER_TRIAL, stands_beside
+from pkpd.comparison.rows import published_figures
+from pkpd.comparison.what_it_rests_on import NAME as WHAT_IT_RESTS_ON
+from pkpd.report import wording
 from pkpd.report.wording import dlt_rows
 
 if TYPE_CHECKING:
-    from pkpd.comparison.results import TrialResult
+    from pkpd.comparison.results import EndpointRow, TrialResult
 
 
 _AXES = {
@@ -103,3 +109,84 @@ def other_way(result: TrialResult) -> str:
         f"In the same patients {' and '.join(dict.fromkeys(found))}, although the table has it the "
         "other way: others can be judged under each."
     )
+
+
+def published_beside(result: TrialResult) -> list[dict[str, str]]:
+    """Rows of what was published beside what was predicted: of cohorts, and of all together."""
+    own = ((row, wording.published(row)) for row in result.rows)
+    return [*(_published(row, told) for row, told in own if told), *_of_all_cohorts(result)]
+
+
+def _published(row: EndpointRow, figure: wording.Published) -> dict[str, str]:
+    span = wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
+    return {
+        "cohort": row.cohort,
+        "endpoint": wording.endpoint_name(row),
+        "predicted": f"{wording.number(row.estimate, row.unit, row.mc_error)} ({span})"
+        if not math.isnan(row.estimate)
+        else "-",
+        "published": wording.published_text(row),
+        "interval": figure.interval or "none",
+        "agreement": _agreement(row, figure),
+        "source": row.published_source,
+    }
+
+
+def _of_all_cohorts(result: TrialResult) -> list[dict[str, str]]:
+    """Set what a trial published of all its cohorts together beside the range over them."""
+    lines = []
+    for outcome in result.trial.published:
+        rows = [
+            row
+            for row in result.rows
+            if stands_beside(outcome.endpoint, row) and math.isfinite(row.estimate)
+        ]
+        if not rows or outcome.definition.startswith(OF_ANOTHER_TRIAL):
+            continue
+        pooled = replace(rows[0], **published_figures(outcome))
+        told = wording.published(pooled)
+        if told is None:
+            continue
+        ends = [pick(rows, key=lambda row: row.estimate) for pick in (min, max)]
+        texts = dict.fromkeys(wording.number(r.estimate, r.unit, r.mc_error) for r in ends)
+        inside = sum(told.lower <= row.estimate <= told.upper for row in rows)
+        lies = "" if wording.no_interval(told.lower, told.upper) else (
+            f"predicted lies in the published interval in {inside} of {len(rows)} cohorts"
+        )  # fmt: skip
+        lines.append(
+            {
+                "cohort": "all cohorts",
+                "endpoint": wording.endpoint_name(pooled),
+                "predicted": f"{' to '.join(texts)} in its cohorts",
+                "published": wording.published_text(pooled),
+                "interval": told.interval or "none",
+                "agreement": lies or "no interval",
+                "source": pooled.published_source,
+            }
+        )
+    return lines
+
+
+def _agreement(row: EndpointRow, figure: wording.Published) -> str:
+    """Say which of the predicted and the published figure lies in the interval of the other."""
+    if math.isnan(row.estimate):
+        return "not predicted"
+    told = []
+    for name, value, other, lower, upper in (
+        ("published", figure.value, "predicted", row.lower, row.upper),
+        ("predicted", row.estimate, "published", figure.lower, figure.upper),
+    ):
+        if not wording.no_interval(lower, upper):
+            told.append((lower <= value <= upper, f"in the {other} interval", name))
+    inside = [one for one in told if one[0]]
+    if len(told) == 2 and len(inside) != 1:
+        return f"{'each' if inside else 'neither'} lies in the other's interval"
+    for lies, where, name in inside or told:
+        return f"{name} {'lies' if lies else 'does not lie'} {where}"
+    return "no interval"
+
+
+def learned_from(result: TrialResult) -> str:
+    """Say whether a trial's own rows are among those learned from; empty where nobody asked."""
+    asked = next((q for q in result.questions if q.name == WHAT_IT_RESTS_ON), None)
+    return f"{asked.answer[0][0].upper()}{asked.answer[0][1:]}." if asked else ""

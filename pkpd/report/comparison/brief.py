@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
     from pkpd.trials import Trial
 
+_NEVER = "n.r."
 _SHORT = {"neutrophils": "ANC", "platelets": "PLT"}
 _WIDTHS = (20, 5, 15, 6, 8, 8, 12)  # an interval is 78.1 to 100.0 % at most
 FEW_DRAWS = 100  # below: chosen, since 30 gave risks a fifth of what many give, with small errors
@@ -47,7 +48,6 @@ class BriefPrinter:
         self.console = console or make_console()
         self.size = size
         self._few = True
-        self._known = ""
 
     def simulated(self, told: Mapping[str, str]) -> None:
         """Print who is simulated: of one or two trials in full, else how many there are."""
@@ -71,8 +71,7 @@ class BriefPrinter:
         self.console.print(Text(textwrap.shorten(head, self.console.width), style="bold"))
         if answer := answer_sentence(result, everybody=self._few):
             known = "" if self._few else differences_sentence(result, whole=False)
-            self._line(answer if known in ("", self._known) else f"{known} {answer}")
-            self._known = known or self._known
+            self._line(f"{known} {answer}".lstrip())
         self.console.print(brief_table(result, self.console.width))
         idle = result.curves.attrs.get("without_effect", "")
         for told in filter(None, (beside_tables.other_way(result), idle)):
@@ -98,6 +97,9 @@ class BriefPrinter:
         )
         not_low = any(wording.is_not_low(row) for t in result.trials for row in t.rows)
         told_low = f" not low: {wording.NOT_LOW} of the cycle." if not_low else ""
+        if any(_day(row) == _NEVER for t in result.trials for row in t.rows
+               if row.endpoint == "recovery_day"):  # fmt: skip
+            told_low += f" {_NEVER}: not before the next cycle, or by the last day."
         units = "" if self._few else " Counts in 10^9/L, days from the first dose unless said."
         self._line(
             "risk: of those who can be judged, with its 90 % interval (from 20 draws on); "
@@ -176,4 +178,4 @@ def _day(row: EndpointRow | None) -> str:
     if row.estimate == 0.0:
         return "not low"
     text = wording.number(row.estimate, row.unit, row.mc_error)
-    return {wording.NOT_REACHED: "n.r.", "-": "-"}.get(text, f"day {text}")
+    return {wording.NOT_REACHED: _NEVER, "-": "-"}.get(text, f"day {text}")

@@ -152,9 +152,8 @@ def _trial(
         "summary": [_summary(result, i) for i in ids],
         "summary_heads": _summary_heads(result),
         "not_judged": _not_judged(result),
-        "published": [
-            _published(row, p) for row in rows if (p := wording.published(row)) is not None
-        ],
+        "published": beside_tables.published_beside(result),
+        "learned_from": beside_tables.learned_from(result),
         "exposures": {
             "title": exposure_words.TITLE,
             "text": exposure_words.text(result),
@@ -215,11 +214,19 @@ def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
 def _not_judged(result: TrialResult) -> str:
     """Say who has no verdict of the DLT rule, and why, cohort by cohort."""
     told = [
-        f"{_title(result.trial, row.cohort)}: {row.not_judged}"
+        f"{_title(result.trial, row.cohort)}: {row.not_judged}{_of_everybody(row)}"
         for row in wording.dlt_rows(result)
         if row.not_judged and wording.judged_text(row)
     ]
     return f"Who cannot be judged. {'. '.join(told)}." if told else ""
+
+
+def _of_everybody(row: EndpointRow) -> str:
+    """Say what share of all patients has the event, whether or not the others can be judged."""
+    if math.isnan(row.estimate):
+        return ""
+    share = wording.percent(row.estimate * row.evaluable, row.mc_error)
+    return f" (the event is seen in {share} of all)"
 
 
 def _dlt_cells(dlt: EndpointRow | None) -> list[tuple[str, str]]:
@@ -270,40 +277,6 @@ def _pair(pair: PairRow) -> dict[str, str]:
         "error": wording.error_text(mc, "probability"),
         "safer": wording.percent(pair.p_first_safer),
     }
-
-
-def _published(row: EndpointRow, figure: wording.Published) -> dict[str, str]:
-    span = wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
-    return {
-        "cohort": row.cohort,
-        "endpoint": wording.endpoint_name(row),
-        "predicted": f"{wording.number(row.estimate, row.unit, row.mc_error)} ({span})"
-        if not math.isnan(row.estimate)
-        else "-",
-        "published": wording.published_text(row),
-        "interval": figure.interval or "none",
-        "agreement": _agreement(row, figure),
-        "source": row.published_source,
-    }
-
-
-def _agreement(row: EndpointRow, figure: wording.Published) -> str:
-    """Say which of the predicted and the published figure lies in the interval of the other."""
-    if math.isnan(row.estimate):
-        return "not predicted"
-    told = []
-    for name, value, other, lower, upper in (
-        ("published", figure.value, "predicted", row.lower, row.upper),
-        ("predicted", row.estimate, "published", figure.lower, figure.upper),
-    ):
-        if not wording.no_interval(lower, upper):
-            told.append((lower <= value <= upper, f"in the {other} interval", name))
-    inside = [one for one in told if one[0]]
-    if len(told) == 2 and len(inside) != 1:
-        return f"{'each' if inside else 'neither'} lies in the other's interval"
-    for lies, where, name in inside or told:
-        return f"{name} {'lies' if lies else 'does not lie'} {where}"
-    return "no interval"
 
 
 def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:

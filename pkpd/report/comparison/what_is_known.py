@@ -125,10 +125,10 @@ def _beside_average(tested: Mapping[str, Any], average: Mapping[str, Any]) -> st
 
 def _verdict(average: Mapping[str, Any]) -> str:
     if average["difference"] < -2.0 * average["error"]:
-        return "it knows more than that average"
+        return "it scores better than that average"
     if average["difference"] > 2.0 * average["error"]:
-        return "that average knows more than it"
-    return "over all of them it knows no more than that average"
+        return "that average scores better than it"
+    return "over all of them it scores no better than that average"
 
 
 def _difference(average: Mapping[str, Any]) -> str:
@@ -153,8 +153,9 @@ def _left_out(scores: Mapping[str, Any]) -> str:
     )  # fmt: skip
     return (
         f"Of the {scores['rows']} outcomes of {scores['studies']} studies that it learned from, "
-        f"{scores['inside']} ({scores['inside'] / scores['rows']:.0%}) lay inside 90 % intervals "
-        f"of posteriors learned without their studies: score over {average['rows']} of them "
+        f"{scores['inside']} ({scores['inside'] / scores['rows']:.0%}; 90 % or more would if the "
+        "model were true, as counts are whole) lay inside 90 % intervals of posteriors learned "
+        f"without their studies: score over {average['rows']} of them "
         f"{scores['crps']:.3f} against {average['crps']:.3f} of the average of similar trials "
         f"({_difference(average)}){_and_verdict(average)}. In {pairs['pairs']} pairs of arms of "
         f"{pairs['studies']} studies {whose} the printed difference is {pairs['slope']:.2f} "
