@@ -158,7 +158,7 @@ def test_report_without_record_figures_or_published():
     second = replace(result.trials[1], assumptions=(), pairs=())
     html = document.render(replace(result, trials=(second,)), {})
     _, text = read(html)
-    assert "Nothing that could be set beside these predictions was published" in text
+    assert "no published figure that could be set beside these predictions" in text
     assert "How deep do neutrophils and platelets fall" in text
 
 

@@ -209,11 +209,11 @@ TRUE_PAIRS = LEFT_OUT | {"pairs": PAIRS | {"slope": 0.9}}
             "than 53 points. The average of trials with the same endpoint in the same population, "
             "whatever was given, holds 74 of 78 in intervals of 44 points. By the continuous "
             "ranked probability score of these 78, 0.084 against 0.086 (difference -0.003, "
-            "standard error 0.011, less is better), over all of them it knows no more than that "
+            "standard error 0.011, less is better), over all of them it scores no better than that "
             "average.",
         ),
-        (TESTED | {"average": AVERAGE | {"difference": -0.03}}, "it knows more than that average."),
-        (TESTED | {"average": AVERAGE | {"difference": 0.03}}, "that average knows more than it."),
+        (TESTED | {"average": AVERAGE | {"difference": -0.03}}, "it scores better than that"),
+        (TESTED | {"average": AVERAGE | {"difference": 0.03}}, "that average scores better"),
         (
             TESTED
             | {"mixture": {"regression": {"crps": 0.08, "difference": -0.01, "error": 0.002}}},

@@ -157,7 +157,7 @@ def _of_all_cohorts(result: TrialResult) -> list[dict[str, str]]:
             {
                 "cohort": "all cohorts",
                 "endpoint": wording.endpoint_name(pooled),
-                "predicted": f"{' to '.join(texts)} in its cohorts",
+                "predicted": f"{' to '.join(texts).replace(' % to', ' to')} in its cohorts",
                 "published": wording.published_text(pooled),
                 "interval": told.interval or "none",
                 "agreement": lies or "no interval",

@@ -95,6 +95,11 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
                 if "low with leukaemia" in curves["state"].values
                 else ""
             )
+            + (
+                ". The risk counts as recovered, too, who was back before that day and is low on it"
+                if str(curves.attrs.get("rule_kind", "")) == "not_recovered"
+                else ""
+            )
             + ". Numbers at the right: the last morning.",
             split_alt(result),
             split_figure(result, footer),
