@@ -494,7 +494,7 @@ def test_design_of_a_trial_is_read_off_its_card(learned_five):
     table = question(learned_five, "delayed_by_cohort")
     assert len(table.rows) == 24
     assert [row[1] for row in table.rows[:6]] == [c.id for c in trial.cohorts]
-    assert len(question(learned_five, "schedule_or_dose").answer) == 5
+    assert len(question(learned_five, "schedule_or_dose").answer) == 6
 
 
 @pytest.mark.slow
