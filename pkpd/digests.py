@@ -35,8 +35,23 @@ def whole_digest(package: Path = PACKAGE, *, again: bool = False) -> str:
     return (_digests.__wrapped__ if again else _digests)(package)[1]
 
 
+def unchanged(package: Path = PACKAGE) -> bool:
+    """Whether the modules are as they were when their digests were taken.
+
+    A module that is edited while a process runs may be imported before or after: what that process
+    compiles is then of no known state.
+    """
+    return _times(package) == _digests(package)[2]
+
+
+def _times(package: Path) -> dict[Path, tuple[int, int]]:
+    found = ((path, path.stat()) for path in package.rglob("*.py"))
+    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in found}
+
+
 @lru_cache(maxsize=4)
-def _digests(package: Path) -> tuple[str, str]:
+def _digests(package: Path) -> tuple[str, str, dict[Path, tuple[int, int]]]:
+    times = _times(package)
     texts = {path: path.read_bytes() for path in package.rglob("*.py")}
     waiting = [path for path, text in texts.items() if _COMPILES.search(text.decode())]
     found: set[Path] = set()
@@ -53,7 +68,7 @@ def _digests(package: Path) -> tuple[str, str]:
             made.update(hashlib.sha256(texts[path]).digest())
         return made.hexdigest()[:16]
 
-    return digest(found), digest(texts)
+    return digest(found), digest(texts), times
 
 
 def _imported(package: Path, text: str) -> list[Path]:

@@ -22,7 +22,7 @@ from uuid import uuid4
 from numba import config, njit
 from numba.core import caching
 
-from pkpd.digests import PACKAGE, source_digest
+from pkpd.digests import PACKAGE, source_digest, unchanged
 from pkpd.machine import cache_home
 
 _UNUSED_DAYS = 30
@@ -99,10 +99,13 @@ def _save_apart(self: Any, sig: Any, data: Any) -> None:
 
     Numba numbers the files of a function's variants by the index as it has just read it. Two
     processes that save two variants at once give both the same number: the index names one of them,
-    and the file may hold the code of the other.
+    and the file may hold the code of the other. Code of modules that have been edited since the
+    folder was named is not kept.
     """
     if not isinstance(self._impl.locator, Locator):
         _save(self, sig, data)
+        return
+    if not unchanged():
         return
     own = f"{self._impl.filename_base}.{uuid4().hex[:16]}"
     self._cache_file._data_name_pattern = own + "-{number:d}.nbc"

@@ -80,7 +80,7 @@ def learned_trial(
     rules, hashes = rules_of(variant, trial)
     hashes |= trial_hash(trial)
     structural = leukaemia_cards(posterior.structure).files
-    hashes |= {f"leukaemia/{card}": card_hash(find_card("leukaemia", card)) for card in structural}
+    hashes |= {f"leukaemia/{card}": digits for card, digits in structural.items()}
     hashes |= {f"drugs/{drug}": drug_card_of(trial, drug).sha256 for drug in trial.drugs}
     hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))
     for card in (trial.grades, response_criteria(disease_of(trial))[0]):

@@ -126,7 +126,8 @@ def _schedule_or_dose(
             )
         )
     table, verdicts = [], []
-    for contrast in contrasts(risks):
+    found = contrasts(risks)
+    for contrast in found:
         pair = _named(contrast.neutrophils, contrast.platelets)
         table.append(
             (
@@ -140,7 +141,7 @@ def _schedule_or_dose(
             )
         )
         verdicts.append(f"recovered at {pair}: {contrast.verdict}")
-    verdicts.append(in_the_tail(contrasts(risks)))
+    verdicts.append(in_the_tail(found))
     verdicts.append(alone_in_words(design))
     more, higher = words_of(design)
     doses = " and ".join(f"{dose:g}" for dose in design.common)

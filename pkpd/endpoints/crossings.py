@@ -17,7 +17,8 @@ crossing. Times are hours inside this module.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from pkpd.kept_code import kept
 
 RECOVERED, NEVER_BELOW, CENSORED, NOT_EVALUABLE = 0, 1, 2, 3
 NEXT_CYCLE, BACK_BEFORE = 4, 5  # where several cycles are told apart: `pkpd.endpoints.recovery`
@@ -36,17 +37,16 @@ NEXT_CYCLE, BACK_BEFORE = 4, 5  # where several cycles are told apart: `pkpd.end
 N_FIELDS = 8
 
 _ROOT_TOLERANCE_H = 1e-10
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
 
-@njit(**_OPTIONS)
+@kept
 def _cell(time, t):
     """Index of the cell that holds t (the last one for the last node)."""
     i = np.searchsorted(time, t, side="right") - 1
     return min(max(i, 0), time.size - 2)
 
 
-@njit(**_OPTIONS)
+@kept
 def _monotone_cuts(d0, c2, c3, a, b, cuts):
     """Write a, the extrema of the cubic inside (a, b), and b; return how many."""
     n = 1
@@ -68,7 +68,7 @@ def _monotone_cuts(d0, c2, c3, a, b, cuts):
     return n + 1
 
 
-@njit(**_OPTIONS)
+@kept
 def _root(f0, d0, c2, c3, a, b, negative_at_a, tolerance):
     """Root of f0 + d0 u + c2 u^2 + c3 u^3 on a monotone piece whose ends differ in sign."""
     u = 0.5 * (a + b)
@@ -92,7 +92,7 @@ def _root(f0, d0, c2, c3, a, b, negative_at_a, tolerance):
     return u
 
 
-@njit(**_OPTIONS)
+@kept
 def _crossings(time, y, s, low, high, window, threshold, cross, cuts):
     """Write the crossing times in the window in order; return (number, below at the start)."""
     start, end = window
@@ -139,7 +139,7 @@ def _crossings(time, y, s, low, high, window, threshold, cross, cuts):
     return n, starts_below
 
 
-@njit(**_OPTIONS)
+@kept
 def _nadir(time, y, s, low, window, cuts):
     """Lowest log count in the window and its (first) time."""
     start, end = window
@@ -169,7 +169,7 @@ def _nadir(time, y, s, low, window, cuts):
     return best, when
 
 
-@njit(**_OPTIONS)
+@kept
 def _last_transfusion(transfused, after, until):
     """Hour of the latest transfusion in (after, until], -1 when there is none."""
     day = min(int(np.floor(until / 24.0)), transfused.size - 1)
@@ -180,7 +180,7 @@ def _last_transfusion(transfused, after, until):
     return -1.0
 
 
-@njit(**_OPTIONS)
+@kept
 def _settle(t, spell_end, end, sustained, untransfused, transfused):
     """Earliest time of the spell from which the count is sustained and untransfused.
 
@@ -200,7 +200,7 @@ def _settle(t, spell_end, end, sustained, untransfused, transfused):
     return t, False
 
 
-@njit(**_OPTIONS)
+@kept
 def _sustained(cross, n, starts_below, window, sustained, untransfused, transfused):
     """Sustained, untransfused recovery: (time, pending time, first need, status)."""
     start, end = window
@@ -226,7 +226,7 @@ def _sustained(cross, n, starts_below, window, sustained, untransfused, transfus
     return end, np.inf, need, CENSORED
 
 
-@njit(**_OPTIONS)
+@kept
 def lane_outcomes(
     time, y, s, thresholds, start, end, sustained, untransfused, transfused, times, status, nadir
 ):

@@ -126,11 +126,11 @@ def judge(
         fell = (fall_day <= by_day) & (fall_day <= until - start)
         # the second look starts at the fall; its days are moved back to the rule's clock
         shift = np.where(fell, fall_day, np.nan)
-        after = line_outcomes(
+        after = recovery_after(
             course, line, criterion.at_least, resolution=resolution, definition=definition,
-            start=start + shift,
+            start=start + shift, search=start + shift, until=until,
         )  # fmt: skip
-        return _after_fall(_first_row(after.sustained), shift, end_day, by_day, recovery)
+        return _after_fall(_first_row(after.recovery), shift, end_day, by_day, recovery)
     window = line_outcomes(
         course, line, criterion.at_least, resolution=resolution, start=start, end=start + by_day
     )

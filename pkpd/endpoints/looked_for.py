@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
@@ -26,10 +25,10 @@ from pkpd.endpoints.crossings import (
 )
 from pkpd.endpoints.observed import confirmed, first_transfusion, mark_free
 from pkpd.endpoints.resolution import Observations
+from pkpd.kept_code import kept
 
 ROUNDING = 1e-9  # days
 _NONE = np.zeros((1, 0), dtype=np.bool_)
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
 
 class LookedFor(NamedTuple):
@@ -53,20 +52,20 @@ class LookedFor(NamedTuple):
     low_before: NDArray[np.bool_]
 
 
-@njit(**_OPTIONS)
+@kept
 def _until(time, day):
     """Count the observations on or before a day; all of them for one that is no number."""
     return time.size if np.isnan(day) else np.searchsorted(time, day + ROUNDING, side="right")
 
 
-@njit(**_OPTIONS)
+@kept
 def _from(time, day):
     """First observation on or after a day; -1 without one."""
     first = time.size if np.isnan(day) else np.searchsorted(time, day - ROUNDING)
     return first if first < time.size else -1
 
 
-@njit(**_OPTIONS)
+@kept
 def _finite(row, begin, stop):
     """Whether there are counts in a window, all of them numbers; and the lowest of them."""
     if begin < 0 or begin >= stop:
@@ -79,7 +78,7 @@ def _finite(row, begin, stop):
     return check == 0.0, lowest
 
 
-@njit(**_OPTIONS)
+@kept
 def _first_low(row, limit, begin, stop):
     """First observation below the limit; ``stop`` without one."""
     k = begin
@@ -88,7 +87,7 @@ def _first_low(row, limit, begin, stop):
     return k
 
 
-@njit(**_OPTIONS)
+@kept
 def _one(row, time, limit, begin, window, low, need, run, watched, free):
     """Recovery of one lane at one threshold: (status, time, pending time), days of the course.
 
@@ -117,7 +116,7 @@ def _one(row, time, limit, begin, window, low, need, run, watched, free):
     return CENSORED, time[last - 1], since
 
 
-@njit(**_OPTIONS)
+@kept
 def _low_until(row, time, thresholds, window, watched, transfused, low):
     """Mark the thresholds at which a lane is in need within a window."""
     begin, stop = window
@@ -129,7 +128,7 @@ def _low_until(row, time, thresholds, window, watched, transfused, low):
         low[j] = known and (given or lowest < thresholds[j])
 
 
-@njit(**_OPTIONS)
+@kept
 def _fill(lane, status, day, pending, need, of_status, of_day, of_pending, of_need):
     """Write the same for all runs and thresholds of a lane."""
     for j in range(need.shape[0]):
@@ -140,7 +139,7 @@ def _fill(lane, status, day, pending, need, of_status, of_day, of_pending, of_ne
             pending[r, j, lane] = of_pending
 
 
-@njit(**_OPTIONS)
+@kept
 def _lanes(
     counts, time, thresholds, start, search, until, dies, before, runs, untransfused,
     transfused, status, day, pending, need, end, low_before,

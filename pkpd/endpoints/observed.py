@@ -7,7 +7,6 @@ to the next that does not. The definitions are those of ``pkpd.endpoints.recover
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
@@ -27,12 +26,12 @@ from pkpd.endpoints.crossings import (
     TOTAL_BELOW,
 )
 from pkpd.endpoints.results import LineOutcomes, Recovery
+from pkpd.kept_code import kept
 
 _NONE = np.zeros((1, 0), dtype=np.bool_)
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
 
-@njit(**_OPTIONS)
+@kept
 def first_transfusion(transfused, begin, last):
     """First day of a transfusion between two times; infinite without one."""
     for day in range(max(int(np.ceil(begin)), 0), min(int(np.floor(last)) + 1, transfused.size)):
@@ -41,7 +40,7 @@ def first_transfusion(transfused, begin, last):
     return np.inf
 
 
-@njit(**_OPTIONS)
+@kept
 def mark_free(time, begin, stop, untransfused, transfused, free):
     """Mark observations without a transfusion in the days before."""
     day, given = 0, -np.inf
@@ -53,7 +52,7 @@ def mark_free(time, begin, stop, untransfused, transfused, free):
         free[k] = given <= time[k] - untransfused
 
 
-@njit(**_OPTIONS)
+@kept
 def confirmed(row, time, limit, begin, stop, run, watched, free):
     """First of so many observations in a row at the limit: (whether they are, its time).
 
@@ -73,7 +72,7 @@ def confirmed(row, time, limit, begin, stop, run, watched, free):
     return False, since
 
 
-@njit(**_OPTIONS)
+@kept
 def _lanes(
     counts, time, until, thresholds, first, last, start, end, run, untransfused, transfused, times,
     status, nadir,

@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import definition
 from pkpd.errors import DataError, PkpdError
+from pkpd.kept_code import kept
 
 if TYPE_CHECKING:
     from pkpd.trials import Improvement, ResponseCriteria
@@ -43,7 +43,7 @@ def _response_table(criteria: ResponseCriteria) -> tuple[Floats, Floats]:
     return numbers, counts
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _reached(
     criteria: np.ndarray, r: int, needed: int, one_is_enough: bool, anc: float, plt: float
 ) -> bool:
@@ -54,7 +54,7 @@ def _reached(
     return needed == 0 or (reached > 0 if one_is_enough else reached == needed)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _best(
     rules: np.ndarray, criteria: np.ndarray, first: np.ndarray, last: int, alive: np.ndarray,
     blasts: np.ndarray, blood: np.ndarray, cells: np.ndarray, neutrophils: np.ndarray,
@@ -174,7 +174,7 @@ def improvement_day(
     return _improved(counts, rule.baseline_below, steps, course.death_day, max(days, 1))
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _improved(
     counts: np.ndarray, low: float, steps: np.ndarray, death: np.ndarray, needed: int
 ) -> np.ndarray:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.arrays import Floats
@@ -14,6 +13,7 @@ from pkpd.course.course import Course
 from pkpd.endpoints.definitions import LEUKAEMIC
 from pkpd.endpoints.recovery import TRANSFUSED_LINE
 from pkpd.errors import DataError
+from pkpd.kept_code import kept
 
 RECOVERED, RECOVERED_WITH_LEUKAEMIA, LOW, LOW_WITH_LEUKAEMIA, DIED = range(5)
 
@@ -108,7 +108,7 @@ def split(
     return Split(STATES, asked, state)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _low_counts(counts: np.ndarray, limit: float, column: np.ndarray, low: np.ndarray) -> None:
     """Mark the lanes and mornings with a count below a limit."""
     for lane in range(low.shape[0]):
@@ -117,7 +117,7 @@ def _low_counts(counts: np.ndarray, limit: float, column: np.ndarray, low: np.nd
                 low[lane, k] = True
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _low_after_transfusion(
     transfused: np.ndarray, window: int, column: np.ndarray, low: np.ndarray
 ) -> None:
@@ -134,7 +134,7 @@ def _low_after_transfusion(
                 low[lane, k] = True
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _with_blasts(
     low: np.ndarray, blasts: np.ndarray, limit: float, died: np.ndarray, column: np.ndarray,
     state: np.ndarray,

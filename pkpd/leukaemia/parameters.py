@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pkpd.cards import card_folder, card_names, read_toml
+from pkpd.cards import card_folder, card_hash, card_names, read_toml
 from pkpd.cards.drug_cards import load_drug_card, named, read_number, read_words
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
@@ -52,7 +52,7 @@ class LeukaemiaCards:
     states
         State of a disease -> the disease, about whose resistance its own is pooled.
     files
-        Names of the cards that were read.
+        Name of each card that was read -> SHA-256 of its bytes, as they were read.
     words
         Name of a parameter, or what it is before the disease's name -> its name for readers.
     criteria
@@ -70,7 +70,7 @@ class LeukaemiaCards:
     improvements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
 
-    files: tuple[str, ...] = CARDS
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def leukaemia_cards(variant: str = LANDED) -> LeukaemiaCards:
         criteria=together("criteria"),
         improvements=together("improvements"),
         states=together("states"),
-        files=(*CARDS, *own),
+        files=together("files"),
     )
 
 
@@ -162,7 +162,7 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
     criteria: dict[str, str] = {}
     improvements: dict[str, tuple[str, ...]] = {}
     states: dict[str, str] = {}
-    root = read_toml(path)
+    root, digits = read_toml(path), card_hash(path)
     root.one_of("kind", ("leukaemia",))
     root.text("title")
     for name, row in root.named_tables("parameters", {}).items():
@@ -193,6 +193,7 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         criteria=criteria,
         improvements=improvements,
         states=states,
+        files={path.stem: digits},
     )
 
 

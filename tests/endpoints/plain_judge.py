@@ -138,7 +138,7 @@ def judge(rule, times, lines, transfused, *, step=1.0, died=None, search=0.0, un
         mornings = max(1, math.ceil(rule.sustained_days / step), rule.consecutive_visits)
         platelets = criterion.line == "platelets"
         need, day = recovery_of_cycle(
-            times, counts, criterion.at_least, None if after > search else until,
+            times, counts, criterion.at_least, until,
             mornings=mornings, transfused=given,
             untransfused=rule.untransfused_days if platelets else 0, after=after,
         )  # fmt: skip

@@ -36,6 +36,12 @@ from pkpd.endpoints.split import split
 
 DAYS = 90
 RULES = [rule for rule in load_rules().values() if rule.can_be_simulated]
+CONFIRMED = next(
+    replace(rule, name="confirmed", sustained_days=3.0)
+    for rule in RULES
+    if rule.kind == "not_recovered_from_nadir"
+)
+"""A recovery that the next cycle breaks off is not confirmed after it."""
 WORDS = {DLTStatus.NO_DLT: "none", DLTStatus.DLT: "dlt", DLTStatus.DIED: "died"}
 
 
@@ -258,7 +264,7 @@ def test_the_next_cycle_ends_the_search(mornings):
     assert told[: len(names)] == [RecoveryStatus[name] for name in names]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [*RULES, CONFIRMED], ids=lambda rule: rule.name)
 def test_every_card_judges_the_first_of_two_cycles_as_the_plain_judge_does(rule):
     rule = replace(rule, clock="first_dose")
     cases = [*((counts, [], None) for counts in CYCLES.values()), *random_cases(150, 5)]

@@ -402,6 +402,11 @@ def test_simulations_under_other_cards_of_drugs_are_refused(table_file, tmp_path
         changed(*number, to=99.0)
         with pytest.raises(PkpdError, match="simulations are of other cards of cytarabine; name"):
             kept.refuse_other_cards(place, likelihood)
+    changed("eln_2022", "response", 0, "text", to="in other words")
+    kept.refuse_other_cards(place, likelihood)
+    changed("eln_2022", "response", 0, "marrow_blasts_below", to=10.0)
+    with pytest.raises(PkpdError, match="simulations are of other cards of responses in aml"):
+        kept.refuse_other_cards(place, likelihood)
     (place / kept.CARDS).unlink()
     kept.refuse_other_cards(place, likelihood)  # a folder that does not tell
     assert not list(place.iterdir())

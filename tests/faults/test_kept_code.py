@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -123,6 +124,37 @@ def test_processes_that_save_at_once_write_no_file_of_another(monkeypatch, tmp_p
     assert len(set(files)) == len(files) == 2
     assert {path.name for path in tmp_path.rglob("*.nbc")} == set(files)
     kept_code.code_folder.cache_clear()
+
+
+def test_code_of_a_module_that_is_being_edited_is_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept_code.code_folder.cache_clear()
+    times = np.array([[0.0, 1.0, 2.0]])
+    for same in (False, True):
+        monkeypatch.setattr(kept_code, "unchanged", lambda same=same: same)
+        found = kept_code.kept(_first_reached.py_func)(times, np.array([0.5]))
+        assert found.tolist() == [1.0]
+        assert bool(list(tmp_path.rglob("*.nbc"))) == same
+    kept_code.code_folder.cache_clear()
+
+
+def test_an_edited_module_is_seen(package):
+    digests._digests.cache_clear()
+    source_digest(package)
+    assert digests.unchanged(package)
+    (package / "words.py").write_text("from pkpd.kernel import walk\n")
+    assert not digests.unchanged(package)
+
+
+def test_no_kernel_is_kept_but_in_the_folder_of_its_source():
+    """One that Numba keeps itself shares files with the kernels of another process."""
+    found = [
+        path.name
+        for path in digests.PACKAGE.rglob("*.py")
+        if re.search(r"""cache=True|["']cache["']""", path.read_text())
+        and "numba" in path.read_text()
+    ]
+    assert sorted(found) == ["kept_code.py", "linking.py", "program.py"]
 
 
 def test_code_that_nobody_used_for_a_month_goes(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from small_data import dataset_of
+from small_data import StraightPredictor, dataset_of
 
 from pkpd.data.dataset import BELOW
 from pkpd.errors import PkpdError
@@ -87,8 +87,13 @@ def test_a_calibration_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     assert more.ranks.iloc[:2].equals(first.ranks)
     assert more.ranks.to_numpy().min() >= 0
     assert more.ranks.to_numpy().max() <= 19
-    with pytest.raises(PkpdError, match=r"another calibration \(model, simulated differ\)"):
+    with pytest.raises(PkpdError, match=r"\(densities, model, simulated differ\)"):
         calibrate(conjugate.model(sigma=0.4), conjugate.data(4), n=3, **settings)
+    line = StraightPredictor.__call__
+    with monkeypatch.context() as other:
+        other.setattr(StraightPredictor, "__call__", lambda self, p: 2.0 * line(self, p))
+        with pytest.raises(PkpdError, match=r"another calibration \(densities differ\)"):
+            calibrate(conjugate.model(), conjugate.data(4), n=3, **settings)
     path = tmp_path / "calibration.json"
     more.save(path)
     again = load_calibration(path)

@@ -327,8 +327,12 @@ def test_a_folder_is_of_one_model_and_of_all_its_data(with_groups, data, tmp_pat
     with pytest.raises(PkpdError, match=r"another bootstrap \(by_subject differ\)"):
         bootstrap(maximum_likelihood(level_model(), other, **begun), 1, folder=tmp_path)
     student = level_model().replace(residual=additive(1.0, nu=fixed(9.0)))
-    with pytest.raises(PkpdError, match=r"another bootstrap \(model differ\)"):
+    with pytest.raises(PkpdError, match=r"another bootstrap \(density, model differ\)"):
         bootstrap(maximum_likelihood(student, data, **begun), 1, folder=tmp_path)
+    # the description has only the names of functions
+    doubled = level_model().replace(structure=cases.Curve(lambda t, a: 2.0 * a + 0.0 * t, ("a",)))
+    with pytest.raises(PkpdError, match=r"another bootstrap \(density differ\)"):
+        bootstrap(maximum_likelihood(doubled, data, **begun), 1, folder=tmp_path)
 
 
 def test_failed_fits_are_counted_and_kept(with_groups, monkeypatch):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import conjugate
@@ -14,9 +15,11 @@ import pytest
 from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.centring import by_weights
 from pkpd.fitting.bayes.density import build_model
-from pkpd.fitting.bayes.sample import SamplerSettings, _Checkpoint, sample
+from pkpd.fitting.bayes.program import compile_density
+from pkpd.fitting.bayes.sample import SamplerSettings, _Checkpoint, _densities, sample
 from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.priors import fixed
 
 DRAWS = 1_500
 
@@ -84,6 +87,22 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         sampled(21, tmp_path / "one")
     with pytest.raises(PkpdError, match="another model, other data"):
         sampled(20, tmp_path / "one", data=conjugate.data(seed=5))
+
+
+def test_a_checkpoint_tells_models_apart_that_have_one_density_at_the_start():
+    found = []
+    for shape in (None, fixed(0.5)):
+        made = conjugate.model()
+        level = replace(made.parameters[0], boxcox=shape)
+        made = replace(made, parameters=(level, *made.parameters[1:]))
+        likelihood, point = bind(made, conjugate.data()), StartingPoint({})
+        pymc = build_model(likelihood)
+        flat = flat_start(pymc, named_start(likelihood, point, by_weights(likelihood, {})))
+        found.append(_densities(compile_density(pymc), flat))
+    start, *near = zip(*found, strict=True)
+    assert start[0] == pytest.approx(start[1])
+    assert len(near) == 3
+    assert all(abs(one - other) > 0.01 for one, other in near)
 
 
 @pytest.mark.long

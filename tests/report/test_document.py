@@ -214,6 +214,10 @@ def test_figures_of_all_cohorts_together_stand_beside_the_range_over_them():
     trial = replace(result.trial, published=outcomes)
     *_, one = beside_tables.published_beside(replace(result, trial=trial))
     assert (one["cohort"], one["predicted"]) == ("all cohorts", "14 to 24 % in its cohorts")
+    rows = result.rows
+    doubled = [replace(r, rule="another", estimate=0.9) for r in rows if r.endpoint == "dlt"]
+    again = replace(result, trial=trial, rows=(*rows, *doubled))  # each cohort has two rules
+    assert beside_tables.published_beside(again)[-1] == one
     assert one["published"].startswith("3/35 = 9 %")
     assert one["agreement"] == "predicted lies in the published interval in 2 of 3 cohorts"
     assert len(beside_tables.published_beside(result)) + 1 == len(

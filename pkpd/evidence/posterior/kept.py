@@ -1,10 +1,10 @@
-"""Where the simulations of a run are kept, and of which cards of drugs they are."""
+"""Where the simulations of a run are kept, and of which cards they are."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.stored import evidence_hash
 from pkpd.evidence.sampling.simulations import digits_of
 from pkpd.files import write_text
+from pkpd.leukaemia.parameters import response_criteria
 from pkpd.marrow.variants import Variant
 
 CARDS = "cards.json"
 _ACTS = ("pk", "effect", "parameters", "by_mouth", "holds", "leukaemia")
-_WORDS = ("assumptions", "citation", "description", "disagreement", "doi", "limits", "note", "pmid",
-          "range_means", "read_as", "source", "status", "title", "url", "words")  # fmt: skip
+_WORDS = ("assumptions", "citation", "description", "disagreement", "doi", "limits", "note",
+          "pmid", "range_means", "read_as", "source", "status", "text", "title", "url",
+          "words")  # fmt: skip
 
 
 def place_of(
@@ -35,7 +37,7 @@ def place_of(
 ) -> Path:
     """Give the folder of a run's simulations, named by evidence, prior, structure and sizes."""
     people = {key: arm.population for key, arm in likelihood.arms.items()}
-    who = {k: (p.disease, p.least_neutrophils, p.least_platelets) for k, p in people.items()}
+    who = {key: repr(replace(one, title="", source="")) for key, one in people.items()}
     label = digits_of(
         json.dumps([evidence_hash(likelihood), prior.names, prior.fixed, repr(prior.entries),
                     asdict(variant), patients, steps_per_day, who])
@@ -44,10 +46,10 @@ def place_of(
 
 
 def refuse_other_cards(place: Path, likelihood: EvidenceLikelihood) -> None:
-    """Refuse simulations under other kinetics, effects or holds of a drug.
+    """Refuse simulations under other kinetics, effects or holds of a drug, or other responses.
 
-    A folder that is made here keeps what cards say of the drugs of its arms; one that does not
-    tell is taken as it is.
+    A folder that is made here keeps what cards say of the drugs and the responses of its arms; one
+    that does not tell is taken as it is.
 
     Raises
     ------
@@ -57,13 +59,17 @@ def refuse_other_cards(place: Path, likelihood: EvidenceLikelihood) -> None:
     arms = likelihood.arms.values()
     courses = [c for arm in arms for c in (arm.schedule, arm.reinduction) if c is not None]
     now = _cards(frozenset().union(*(course.names for course in courses)))
+    for disease in sorted({arm.population.disease for arm in arms}):
+        card, improvements = response_criteria(disease)
+        told = [_read(find_card("rules", card)), *improvements]
+        now[f"responses in {disease}"] = digits_of(json.dumps(told, sort_keys=True, default=str))
     file = place / CARDS
     if not place.exists():
         place.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(now, indent=1))
     elif file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
-        other = [drug for drug, digits in now.items() if kept.get(drug) != digits]
+        other = [name for name, digits in now.items() if kept.get(name) != digits]
         if other:
             raise PkpdError(
                 where=str(place),

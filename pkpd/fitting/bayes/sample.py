@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from pkpd.fitting.kept import read_table
 
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 
+_PLACES, _APART = 3, 0.5  # points that tell models apart: how many, how far from the start
 _SHORT_TUNE = 200  # of a chain that goes on from a checkpoint
 
 
@@ -188,9 +189,8 @@ def _nutpie(
     import nutpie
 
     program = compile_density(made) if program is None else program
-    # the density at the start tells models and data apart
-    density = program.at(flat)[0] if checkpoint is not None else 0.0
-    state = _Checkpoint(checkpoint, settings, f"{density:.6g}")
+    density = [] if checkpoint is None else _densities(program, flat)
+    state = _Checkpoint(checkpoint, settings, density)
     missing = state.missing()
     if not missing:
         return state.result()
@@ -237,6 +237,15 @@ def _nutpie(
     return state.result()
 
 
+def _densities(program: Program, flat: np.ndarray) -> list[float]:
+    """Log densities at the start and near it, which tell models and data apart.
+
+    At the start alone random effects are zero: what only moves those leaves the density as it is.
+    """
+    apart = _APART * np.random.default_rng(0).standard_normal((_PLACES, flat.size))
+    return [float(program.at(point)[0]) for point in (flat, *(flat + apart))]
+
+
 def _stopped(error: RuntimeError) -> PkpdError:
     """Say in a sentence what the sampler says with the trace of its own language."""
     why = next(
@@ -261,7 +270,9 @@ def _so_far(handle: Any) -> Any:
 class _Checkpoint:
     """Draws of a run so far: of an earlier, interrupted call, and of this one."""
 
-    def __init__(self, folder: Path | None, settings: SamplerSettings, density: str = "") -> None:
+    def __init__(
+        self, folder: Path | None, settings: SamplerSettings, density: Sequence[float] = ()
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.chains: dict[int, tuple[xr.Dataset, xr.Dataset]] = {}
@@ -275,7 +286,10 @@ class _Checkpoint:
         mine = {k: v for k, v in dataclasses.asdict(settings).items() if k in _SAME}
         if record.exists():
             theirs = read_table(record)
-            if theirs.get("density_at_start", density) != density:
+            before = theirs.get("densities", [])
+            if len(before) != len(density) or not np.allclose(
+                np.asarray(before, dtype=float), density, rtol=1e-5, equal_nan=True
+            ):
                 raise PkpdError(
                     sentence(
                         where=f"checkpoint {folder}",
@@ -293,7 +307,7 @@ class _Checkpoint:
                     )
                 )
             self.resumed = int(theirs.get("resumed", 0)) + 1
-        told = {"resumed": self.resumed, "density_at_start": density}
+        told = {"resumed": self.resumed, "densities": [*density]}
         write_text(record, json.dumps(mine | told))
         for k in range(settings.chains):
             path = folder / f"chain_{k}.nc"

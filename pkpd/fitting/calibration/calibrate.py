@@ -350,7 +350,8 @@ def calibrate(
         seed,
     )
     described = trial.description()
-    kept = KeptFits(folder, "calibration", described)
+    told = described if folder is None else described | {"densities": trial.densities()}
+    kept = KeptFits(folder, "calibration", told)
     missing = kept.missing(n)
     run = CalibrationFits(trial)
     with workers(cluster if missing else None, jobs) as spread:

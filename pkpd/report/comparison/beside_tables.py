@@ -136,11 +136,13 @@ def _of_all_cohorts(result: TrialResult) -> list[dict[str, str]]:
     """Set what a trial published of all its cohorts together beside the range over them."""
     lines = []
     for outcome in result.trial.published:
-        rows = [
+        found = (
             row
-            for row in result.rows
+            for row in reversed(result.rows)
             if stands_beside(outcome.endpoint, row) and math.isfinite(row.estimate)
-        ]
+        )
+        # a cohort counts once, by its first rule
+        rows = list({row.cohort: row for row in found}.values())[::-1]
         if not rows or outcome.definition.startswith(OF_ANOTHER_TRIAL):
             continue
         pooled = replace(rows[0], **published_figures(outcome))

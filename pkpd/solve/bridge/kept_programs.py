@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pkpd.digests import whole_digest
+from pkpd.digests import unchanged, whole_digest
 from pkpd.errors import PkpdError
 from pkpd.files import read_checked, write_checked
 from pkpd.kept_code import own_folder
@@ -59,7 +59,8 @@ def kept_programs(made_from: Any, make: Callable[[], Made]) -> Made:
             made = _read(file)
             if made is None:
                 made = make()
-                _write(file, made)
+                if unchanged():
+                    _write(file, made)
             _MADE[key] = made
         return _MADE[key]
 

@@ -29,7 +29,8 @@ from llvmlite import ir
 from numba import cfunc, types
 from numba.extending import intrinsic
 
-import pkpd.float64  # noqa: F401  (before anything is traced)
+import pkpd.float64
+import pkpd.kept_code  # noqa: F401  (before anything is decorated)
 from pkpd.errors import PkpdError
 from pkpd.solve.bridge import operations, vector
 from pkpd.solve.bridge.lanes import FLOATS
