@@ -30,6 +30,7 @@ from pkpd.fitting.model.joint_prior import InverseWishart, JointNormal, JointPri
 from pkpd.fitting.model.priors import Prior, fixed
 from pkpd.fitting.model.specification import PopulationModel, derived, from_column, parameter
 from pkpd.fitting.simulate_data import simulate_data
+from pkpd.fitting.simulate_fit import simulate_fit
 from pkpd.kinetics.compartments import linear_system
 from pkpd.marrow.friberg import Friberg, PlateletChain
 from pkpd.marrow.gcsf import GcsfMarrow
@@ -80,6 +81,7 @@ __all__ = [
     "parameter",
     "residual",
     "simulate_data",
+    "simulate_fit",
     "target_mediated",
     "turnover",
     "typical",
