@@ -22,6 +22,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
+from pkpd.data.overlooked import misspelt, overlooked
 from pkpd.data.shared_ids import BODY
 from pkpd.data.sheets import (
     ISO_DATE,
@@ -175,25 +176,19 @@ def read_nonmem(
     for code, line in (lines or {}).items():
         check_arguments(f"read_nonmem, lines, {code}", line=(line, TEXT | NONE))
     table = open_sheet(source, columns, _KNOWN, ignore, separator)
-    misspelt = _misspelt(table, covariates)
+    wrong = misspelt(table, covariates, _KNOWN)
     missing = [name for name in ("ID", "TIME") if name not in table.at]
     if not {"DV", "AMT", "EVID"} & set(table.at):  # nothing is measured, and nothing given
         missing += ["DV", "AMT"]
     if missing:
-        named = ", ".join(f"'{name}': '{misspelt.get(name, '...')}'" for name in missing)
+        named = ", ".join(f"'{name}': '{wrong.get(name, '...')}'" for name in missing)
         raise table.lacks(
             what=f"has no {' and no '.join(missing)} column",
             remedy=f"rename the column{'s' * (len(missing) > 1)}, in Python also "
             f"columns={{{named}}}",
         )
-    if misspelt:
-        pairs = ", ".join(f"{label} (for {name})" for name, label in misspelt.items())
-        warnings.warn(
-            f"{table.name}: columns that are not read and look misspelt: {pairs}; rename them, or "
-            "take them out",
-            PkpdWarning,
-            stacklevel=2,
-        )
+    for told in overlooked(table, covariates, wrong):
+        warnings.warn(f"{table.name}: {told}", PkpdWarning, stacklevel=2)
     notes = list(table.notes)
     if table.ignored:
         notes.append(f"left out, as asked: {table.ignored} rows by ignore={ignore!r}")
@@ -209,24 +204,6 @@ def read_nonmem(
         codes=codes,
         compartments=compartments,
     )
-
-
-def _misspelt(table: Sheet, covariates: Sequence[str]) -> dict[str, str]:
-    """Columns that nothing reads, by the name that they may stand for and that is not there.
-
-    The same letters in another order (ATM), or one letter more or less (DVV).
-    """
-    used = {*_KNOWN, *BODY, *(name.upper() for name in covariates)}
-    out: dict[str, str] = {}
-    for key, label in table.label.items():
-        for name in _KNOWN if key not in used and len(key) > 1 else ():
-            short, long = sorted((key, name), key=len)
-            same = sorted(key) == sorted(name)
-            one = len(long) == len(short) + 1 and len(short) > 1
-            one = one and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
-            if name not in table.at and (same or one):
-                out.setdefault(name, label)
-    return out
 
 
 def dataset_of(
@@ -481,6 +458,9 @@ def _event_columns(table: Sheet, notes: list[str]) -> dict[str, np.ndarray]:
                     "the cell of a dose's amount is empty",
                     remedy="give the amount, or set EVID to 2",
                 )
+    idle = np.isin(out["EVID"], (1, 4)) & (out["II"] > 0) & (out["ADDL"] == 0) & (out["SS"] == 0)
+    if idle.any():
+        notes.append(f"II is not used in {idle.sum()} doses, which have neither ADDL nor SS")
     return {name: out[name] for name in _EVENT_COLUMNS}
 
 

@@ -429,6 +429,57 @@ def test_columns_that_look_misspelt_are_named(write):
         read_nonmem(write(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        (
+            "ID,TIME,AMT,DV,DUR\n1,0,100,.,2\n1,2,0,5,.\n",
+            {},
+            "column DUR is not read .RxODE .*: say columns={'TINF': 'DUR'}, or take it out",
+        ),
+        ("ID,TIME,AMT,DV,adm\n1,0,9,.,1\n1,1,9,.,2\n1,2,0,5,.\n", {}, "'CMT': 'adm'"),
+        ("ID,TIME,AMT,DV,YTYPE\n1,0,9,.,.\n1,1,0,4,1\n1,2,0,5,2\n", {}, "'DVID': 'YTYPE'"),
+        (
+            "C,ID,TIME,AMT,DV\n.,1,0,100,.\nC,1,1,0,9\nC,1,2,0,9\n",
+            {},
+            r"2 rows \(the first: row 3\) with the flag C, .* read like the others: say ignore='C'",
+        ),
+        ("ID,C,TIME,AMT,DV\n1,.,0,100,.\n1,C,1,0,9\n", {}, r"1 row \(row 3\) .*: take them out"),
+        (
+            "ID,TIME,AMT,DV,GENE\n1,0,100,.,-99\n1,1,0,9,-99\n",
+            {"covariates": ["GENE"]},
+            "2 rows .* with -99 in column GENE, often a code for a missing value, read as a number",
+        ),
+        ("ID,TIME,AMT,DV\n1,0,100,.\n1,1,0,-999\n1,2,0,3\n", {}, "-999 in column DV"),
+    ],
+)
+def test_what_is_passed_over_is_told(write, text, options, told):
+    with pytest.warns(PkpdWarning, match=told) as caught:
+        read_nonmem(write(text), **options)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("ID,TIME,AMT,DV,DUR\n1,0,100,.,0\n1,2,0,5,.\n", {}),
+        ("ID,TIME,AMT,DV,DUR\n1,0,100,.,2\n1,2,0,5,.\n", {"columns": {"TINF": "DUR"}}),
+        ("ID,TIME,AMT,DV,ADM\n1,0,9,.,1\n1,1,9,.,1\n1,2,0,5,.\n", {}),
+        ("C,ID,TIME,AMT,DV\n.,1,0,100,.\nC,1,1,0,9\n", {"ignore": "C"}),
+        ("ID,C,TIME,AMT,DV\n1,.,0,100,.\n1,C,1,0,9\n", {"columns": {"C": None}}),
+        ("ID,TIME,AMT,DV,MDV\n1,0,100,-99,1\n1,1,0,-99,1\n1,2,0,3,0\n", {}),
+        ("ID,TIME,AMT,DV,GENE\n1,0,100,.,-99\n1,1,0,9,-99\n", {}),
+    ],
+)
+def test_what_is_used_or_nobody_asked_for_is_no_warning(write, text, options):
+    read_nonmem(write(text), **options)
+
+
+def test_an_interval_without_further_doses_is_noted(write):
+    data = read_nonmem(write("ID,TIME,AMT,DV,II,ADDL\n1,0,9,.,24,0\n1,2,9,.,24,2\n1,3,0,5,0,0\n"))
+    assert "II is not used in 1 doses, which have neither ADDL nor SS" in data.notes
+
+
 def test_dates_of_a_data_frame():
     frame = pd.DataFrame({"ID": [1, 1], "DV": [1.0, 2.0], "AMT": [0.0, 0.0]})
     stamps = pd.to_datetime(["2024-02-29 22:45", "2024-03-01 00:15"])

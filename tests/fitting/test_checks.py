@@ -57,6 +57,17 @@ def test_shrinkage_by_hand(decay):
     assert "k 53 %" in shrunk.sentences[0] or "k" in shrunk.sentences[0]
 
 
+def test_residuals_as_a_table(decay):
+    found = residuals(single_draw(decay, {}, np.full((8, 2), 0.1)))
+    table, seen = found.table(), decay.dataset.observations
+    assert list(table["ID"]) == [decay.dataset.subjects[b] for b in seen.subject]
+    np.testing.assert_array_equal(table["TIME"], seen.time)
+    np.testing.assert_allclose((table["DV"] - table["IPRED"]) / 0.5, table["IWRES"])
+    assert set(table["LINE"]) == {"DV"}
+    for name in ("PRED", "WRES", "CWRES"):
+        np.testing.assert_array_equal(table[name], getattr(found, name.lower()))
+
+
 def test_shrinkage_of_occasions_counts_those_with_observations():
     y = np.ones((3, 4))
     dataset = data([0.0, 1.0, 2.0, 3.0], y, OCC=[1, 1, 2, 2, 1, 1, 2, 2, 1, 1, 1, 1])

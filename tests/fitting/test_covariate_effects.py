@@ -32,6 +32,11 @@ def test_start_prior_and_fixed_coefficients():
         power("WT", 70, 0.75, -0.2)
 
 
+def test_a_mapping_of_levels_does_not_lose_its_coefficients():
+    with pytest.raises(PkpdError, match=r"levels are a mapping; give .* apart: \[1\], \[0\.2\]"):
+        category("SEX", {1: 0.2})
+
+
 def test_what_the_coefficient_multiplies():
     x = np.array([35.0, 70.0, 140.0])
     np.testing.assert_allclose(power("WT", 70).design(x), np.log([0.5, 1, 2]))

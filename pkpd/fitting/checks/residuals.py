@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -33,6 +33,9 @@ from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.small_systems import cholesky_each
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _STEP = 1e-3
 
@@ -81,6 +84,33 @@ class Residuals:
     def measured(self) -> np.ndarray:
         """True where a value was measured, ``[M]``."""
         return self.dataset.observations.censored == NOT_CENSORED
+
+    def table(self) -> pd.DataFrame:
+        """One row for each observation, as NONMEM's tables have it.
+
+        Returns
+        -------
+        DataFrame
+            ``ID``, ``TIME`` (h), ``LINE``, ``DV`` (of a censored value its limit), ``CENS``,
+            ``PRED``, ``IPRED``, ``IWRES``, ``WRES``, ``CWRES``; and the data's covariates.
+        """
+        import pandas as pd
+
+        data, seen = self.dataset, self.dataset.observations
+        found = {
+            "ID": np.asarray(data.subjects)[seen.subject],
+            "TIME": seen.time,
+            "LINE": np.asarray(data.lines)[seen.line],
+            "DV": seen.value,
+            "CENS": seen.censored,
+            "PRED": self.pred,
+            "IPRED": self.ipred,
+            "IWRES": self.iwres,
+            "WRES": self.wres,
+            "CWRES": self.cwres,
+        }
+        place = (seen.subject, seen.record)
+        return pd.DataFrame(found | {name: v[place] for name, v in data.covariates.items()})
 
 
 def residuals(fit: Fitted) -> Residuals:

@@ -217,6 +217,12 @@ def category(
     >>> category("MALE", 1, -0.2)[0].coefficient.value
     -0.2
     """
+    if isinstance(levels, Mapping):  # its values would go lost
+        raise PkpdError(
+            where=f"covariate effect of {covariate!r}",
+            what="the levels are a mapping",
+            remedy=f"give levels and coefficients apart: {list(levels)}, {list(levels.values())}",
+        )
     named: Any = [levels] if np.isscalar(levels) else levels
     each: Any = coefficient
     if isinstance(coefficient, Estimate) or np.isscalar(coefficient):
