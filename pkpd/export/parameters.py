@@ -163,6 +163,12 @@ def _plain(
 def _effect(
     p: IndividualParameter, effect: CovariateEffect, fixed: Of, into: Statements
 ) -> Expression:
+    if np.isnan(effect.centre):
+        raise PkpdError(
+            where=f"export_model, {p.name}",
+            what=f"category {effect.word!r} of {effect.covariate} is a word, without data",
+            remedy="give the data, which number it (data=), or name its number in the model",
+        )
     coefficient, x = fixed(effect.name(p.name)), Name(effect.covariate)
     centre = Number(effect.centre)
     if effect.kind == "power":

@@ -85,6 +85,8 @@ def export_model(
         raise PkpdError(
             where="export_model", what=f"program {program!r}", allowed=", ".join(get_args(Program))
         )
+    if data is not None:
+        model = model.numbered(data.words, data.events.source)
     data = None if data is None else _with_lines_of(model, data)
     logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
     if program == "nonmem":

@@ -170,7 +170,7 @@ def _as_fitted(design: Dataset, data: Dataset) -> Dataset:
                 f"{data.units[name]}",
                 remedy="read both with the same units=",
             )
-    return replace(design, covariates=_numbered_as(design, data))
+    return replace(design, covariates=_numbered_as(design, data), words=data.words)
 
 
 def _numbered_as(design: Dataset, data: Dataset) -> Mapping[str, np.ndarray]:

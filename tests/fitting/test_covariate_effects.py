@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from pkpd.data import read_nonmem
 from pkpd.errors import DataError, PkpdError
+from pkpd.fitting.covariates import relations
 from pkpd.fitting.model.covariate_effects import allometric, category, exponential, linear, power
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.priors import Estimate, Prior, fixed
+from pkpd.models import PopulationModel, compartments, export_model, parameter, residual
 
 
 def test_names_of_the_coefficients():
@@ -30,6 +38,73 @@ def test_start_prior_and_fixed_coefficients():
         category("SEX", 1, 0.0, -0.2)
     with pytest.raises(PkpdError, match=r"covariate effect, prior.*-0\.2"):
         power("WT", 70, 0.75, -0.2)
+
+
+def sexes(words=("female", "male", "male")):
+    rows = [
+        {"ID": i, "TIME": t, "AMT": 100.0 * (t == 0), "DV": None if t == 0 else 3.0, "SEX": word}
+        for i, word in enumerate(words)
+        for t in (0.0, 1.0)
+    ]
+    return read_nonmem(pd.DataFrame(rows), covariates=["SEX"])
+
+
+def by_sex(level):
+    effects = [category("SEX", level, 0.2)]
+    return PopulationModel(
+        compartments(1),
+        [parameter("CL", 2.0, effects=effects), parameter("V", 20.0)],
+        residual.proportional(0.1),
+    )
+
+
+def test_a_category_is_the_word_that_the_data_have():
+    words, numbers = (bind(by_sex(level), sexes()) for level in ("male", 1))
+    assert [e.name("CL") for e in category("RACE", ["Black or other"])] == [
+        "CL_RACE_Black_or_other"
+    ]
+    assert "CL_SEX_male" in words.fixed_names
+    found = words.individual_parameters(words.fixed(start_values(words.model)), np.zeros((3, 0)))
+    np.testing.assert_allclose(found["CL"], [2.0, 2.0 * np.exp(0.2), 2.0 * np.exp(0.2)])
+    other = numbers.individual_parameters(
+        numbers.fixed(start_values(numbers.model)), np.zeros((3, 0))
+    )
+    np.testing.assert_array_equal(found["CL"], other["CL"])
+    # women and children number otherwise
+    again = bind(words.model, sexes(("child", "female", "male")))
+    place = again.model["CL"].effects[0].centre
+    assert (place, words.model["CL"].effects[0].centre) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "level", "told"),
+    [
+        (
+            sexes(),
+            "mal",
+            "has category 'mal'.*did you mean 'male'.*allowed: female, male",
+        ),
+        (sexes((0, 1, 1)), "male", "category 'male' is a word, and the values are numbers; name"),
+        (sexes(("female",) * 3), "male", "no record has category 'male'"),
+    ],
+)
+def test_words_that_no_record_has_are_refused(data, level, told):
+    with pytest.raises(DataError, match=told):
+        bind(by_sex(level), data)
+
+
+def test_words_are_numbered_where_a_model_is_written(tmp_path):
+    text = export_model(by_sex("male"), tmp_path / "a.mod", data=sexes()).read_text()
+    assert re.search(r"IF \(SEX *(==|\.EQ\.) *1", text), text
+    with pytest.raises(PkpdError, match="CL: category 'male' of SEX is a word, without data"):
+        export_model(by_sex("male"), tmp_path / "b.mod")
+
+
+def test_words_are_candidates_of_a_search():
+    found, _ = relations._named(
+        by_sex("male").changed("CL", effects=()), sexes(), "CL", category("SEX", "male"), (), 1
+    )
+    assert [effect.centre for effect in found[0].effects] == [1.0]
 
 
 def test_a_mapping_of_levels_does_not_lose_its_coefficients():

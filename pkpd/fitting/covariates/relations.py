@@ -184,6 +184,7 @@ def _named(
 ) -> tuple[list[Relation], list[str]]:
     """Relations of a parameter with a covariate that was named, and sentences."""
     effects = () if isinstance(given, str) else _terms(parameter, given)
+    effects = tuple(e.numbered(dataset.words, dataset.events.source) for e in effects)
     covariate = effects[0].covariate if effects else str(given)
     values = covariate_values(dataset, covariate)
     if any(e.covariate == covariate for e in model[parameter].effects):
@@ -221,7 +222,7 @@ def _terms(parameter: str, given: Any) -> tuple[CovariateEffect, ...]:
         allowed = "a name, or what pkpd.models.covariate.power(...) and its like give"
         _refuse(f"candidates of {parameter}", f"{given!r} is no relation", allowed=allowed)
     kinds = {(e.covariate, e.kind) for e in effects}
-    alike = len(kinds) == 1 and len({e.centre for e in effects}) == len(effects)
+    alike = len(kinds) == 1 and len({e.level for e in effects}) == len(effects)
     if len(effects) > 1 and not (alike and effects[0].kind == "category"):
         what = "several terms that are not different categories of one covariate"
         _refuse(f"candidates of {parameter}", what, remedy="give each as a candidate")

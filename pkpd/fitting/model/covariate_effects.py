@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from pkpd.arguments import NONE, a, check_arguments, several
+from pkpd.arguments import NONE, a, check_arguments, nearest_of, several
 from pkpd.errors import DataError, PkpdError
 from pkpd.fitting.model.priors import Estimate, Prior, estimate, fixed
 
@@ -41,12 +43,16 @@ class CovariateEffect:
         Reference value of the covariate, or the category.
     coefficient
         Start and prior of ``b``, or its fixed value.
+    word
+        The category as the data write it (male); `centre` is then its number in the data, NaN
+        until the model is bound to some.
     """
 
     covariate: str
     kind: Kind
     centre: float
     coefficient: Estimate
+    word: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a centre that no value can be divided by."""
@@ -59,8 +65,45 @@ class CovariateEffect:
 
     def name(self, parameter: str) -> str:
         """Name of the coefficient: ``CL_WT``, ``CL_SEX_1``."""
-        ending = f"_{self.centre:g}" if self.kind == "category" else ""
-        return f"{parameter}_{self.covariate}{ending}"
+        ending = "_" + re.sub(r"\W+", "_", self.level) if self.word else f"_{self.level}"
+        return f"{parameter}_{self.covariate}{ending if self.kind == 'category' else ''}"
+
+    @property
+    def level(self) -> str:
+        """The category, or the reference value, as text."""
+        return f"{self.centre:g}" if self.word is None else self.word
+
+    def numbered(self, words: Mapping[str, Sequence[str]], source: str) -> CovariateEffect:
+        """Give a category that is a word the number that data have for it.
+
+        Parameters
+        ----------
+        words
+            Covariate -> its words, in the order of their numbers (`pkpd.data.dataset.Dataset`).
+        source
+            Name of the data.
+
+        Raises
+        ------
+        DataError
+            If the covariate's values are numbers, or no record has the word.
+        """
+        if self.word is None:
+            return self
+        known = words.get(self.covariate)
+        if known is None:
+            raise DataError(
+                where=f"{source}, covariate {self.covariate}",
+                what=f"category {self.word!r} is a word, and the values are numbers",
+                remedy=f'name the number, covariate.category("{self.covariate}", 1)',
+            )
+        if self.word not in known:
+            raise DataError(
+                where=f"{source}, covariate {self.covariate}",
+                what=f"no record has category {self.word!r}{nearest_of(self.word, known)}",
+                allowed=", ".join(known),
+            )
+        return replace(self, centre=float(known.index(self.word)))
 
     def design(self, values: np.ndarray) -> np.ndarray:
         """Return what the coefficient multiplies."""
@@ -129,7 +172,7 @@ class CovariateEffect:
         if not np.any(values == self.centre):
             raise DataError(
                 where=f"{source}, covariate {self.covariate}",
-                what=f"no record has category {self.centre:g}",
+                what=f"no record has category {self.level}",
                 allowed=", ".join(f"{v:g}" for v in np.unique(values)[:10]),
                 remedy="leave the effect out, or hold its coefficient with fixed()",
             )
@@ -193,7 +236,7 @@ def linear(
 
 def category(
     covariate: str,
-    levels: float | Sequence[float],
+    levels: float | str | Sequence[float | str],
     coefficient: float | Estimate | Sequence[float | Estimate] = 0.0,
     prior: Prior | None = None,
 ) -> tuple[CovariateEffect, ...]:
@@ -204,7 +247,7 @@ def category(
     covariate
         Its name.
     levels
-        Category, or categories.
+        Category, or categories: numbers, or words where the data have words.
     coefficient
         ``b``: of all of them, or one for each.
     prior
@@ -214,6 +257,8 @@ def category(
     --------
     >>> [effect.name("CL") for effect in category("RACE", [1, 2])]
     ['CL_RACE_1', 'CL_RACE_2']
+    >>> category("SEX", "male")[0].name("CL")
+    'CL_SEX_male'
     >>> category("MALE", 1, -0.2)[0].coefficient.value
     -0.2
     """
@@ -223,7 +268,7 @@ def category(
             what="the levels are a mapping",
             remedy=f"give levels and coefficients apart: {list(levels)}, {list(levels.values())}",
         )
-    named: Any = [levels] if np.isscalar(levels) else levels
+    named: Any = [levels] if isinstance(levels, str) or np.isscalar(levels) else levels
     each: Any = coefficient
     if isinstance(coefficient, Estimate) or np.isscalar(coefficient):
         each = [coefficient] * len(named)
@@ -234,7 +279,13 @@ def category(
             allowed="one for all of them, or one for each",
         )
     return tuple(
-        CovariateEffect(covariate, "category", float(level), _coefficient(value, prior))
+        CovariateEffect(
+            covariate,
+            "category",
+            math.nan if isinstance(level, str) else float(level),
+            _coefficient(value, prior),
+            level if isinstance(level, str) else None,
+        )
         for level, value in zip(named, each, strict=True)
     )
 

@@ -54,6 +54,7 @@ def bind(
         _look_at_compartment(structure, dataset)
         units = {name if key == "DV" else key: unit for key, unit in dataset.units.items()}
         dataset = dataclasses.replace(dataset, lines=(name,), units=units)
+    model = model.numbered(dataset.words, dataset.events.source)
     individuals = IndividualModel(model, dataset)
     if estimated:
         individuals.check_estimated()

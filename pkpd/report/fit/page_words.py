@@ -98,7 +98,7 @@ def _coefficient(effect: CovariateEffect, name: str) -> str:
 
 
 def _factor(effect: CovariateEffect, name: str) -> str:
-    b, x, at = _coefficient(effect, name), effect.covariate, f"{effect.centre:g}"
+    b, x, at = _coefficient(effect, name), effect.covariate, effect.level
     return {
         "power": f"({x} / {at})^{b}",
         "exponential": f"exp({b} ({x} \N{MINUS SIGN} {at}))",
@@ -108,7 +108,7 @@ def _factor(effect: CovariateEffect, name: str) -> str:
 
 
 def _term(effect: CovariateEffect, name: str) -> str:
-    b, x, at = _coefficient(effect, name), effect.covariate, f"{effect.centre:g}"
+    b, x, at = _coefficient(effect, name), effect.covariate, effect.level
     return {
         "power": f"{b} log({x} / {at})",
         "exponential": f"{b} ({x} \N{MINUS SIGN} {at})",
