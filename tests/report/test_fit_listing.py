@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import replace
 
 import arviz as az
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from pkpd.nonmem import read_estimates, read_iterations, read_listing, read_tabl
 from pkpd.nonmem.values import at_estimates
 from pkpd.report import listing, write_listing
 from pkpd.report.fit.reported import Terms
+from tests.fitting import marginal_cases as cases
 from tests.nonmem.streams import INPUT, written
 
 SUBJECTS, TIMES = 14, (1.0, 4.0, 12.0, 24.0)
@@ -285,3 +287,19 @@ def test_what_is_no_fit_is_refused(tmp_path, fitted):
         listing("run1.lst")
     with pytest.raises(PkpdError, match="cannot be written"):
         write_listing(fitted, tmp_path / "none" / "run1.lst")
+
+
+def test_of_logarithms_the_objective_is_that_of_the_stream(fitted):
+    """The stream in the listing has logarithms, whose objective lacks the change of scale."""
+    values = data()
+    seen = values.observations
+    made = model().replace(residual=residual.lognormal(0.1))
+    text = listing(pkpd.fit(made, values, method="focei", progress=False))
+    told = float(re.search(r"VALUE OF LOGARITHMS: +(\S+)", text).group(1))
+
+    line = cases.Curve(lambda t, CL, V: jnp.log(100.0 / V) - CL / V * t, ("CL", "V"))
+    logs = cases.data(np.array(TIMES), np.log(seen.value).reshape(SUBJECTS, -1))
+    other = made.replace(structure=line, residual=residual.additive(0.1))
+    assert told == pytest.approx(pkpd.fit(other, logs, method="focei").objective, abs=1e-3)
+    assert f"{len(seen)} VALUES ARE LOGARITHMS" in text
+    assert "LOGARITHMS" not in listing(fitted)

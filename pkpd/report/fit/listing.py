@@ -211,6 +211,7 @@ def _objective(found: Reported) -> list[str]:
         f" N*LOG(2PI) CONSTANT TO OBJECTIVE FUNCTION: {found.constant:18.6f}",
         f" OBJECTIVE FUNCTION VALUE WITHOUT CONSTANT: {found.objective:18.6f}",
         f" OBJECTIVE FUNCTION VALUE WITH CONSTANT:    {found.objective + found.constant:18.6f}",
+        *_of_logarithms(found),
         "",
         f" {'*' * _WIDE}",
         f" #OBJT:{f' {found.method.upper()}: {what} ':*^{_WIDE - 6}}",
@@ -221,6 +222,23 @@ def _objective(found: Reported) -> list[str]:
     if np.isfinite(found.objective_sd):
         lines.append(f" #OBJS:{'*' * 44}    {found.objective_sd:.6f} (STD)   {'*' * 50}")
     return lines
+
+
+def _of_logarithms(found: Reported) -> list[str]:
+    """Objective of a stream that has logarithms where the data have values: none without them."""
+    likelihood = found.fit.likelihood
+    model, seen = likelihood.model, likelihood.dataset.observations
+    if isinstance(model.structure, StreamStructure):
+        return []
+    logarithmic = [model.residual[name].logarithmic for name in likelihood.dataset.lines]
+    mine = np.array(logarithmic)[seen.line] & (seen.censored == NOT_CENSORED)
+    if not mine.any():
+        return []
+    value = found.objective - 2.0 * float(np.log(seen.value[mine]).sum())
+    return [
+        f" OBJECTIVE FUNCTION VALUE OF LOGARITHMS:    {value:18.6f}",
+        f" ({mine.sum()} VALUES ARE LOGARITHMS IN THE STREAM ABOVE; THEIR TWICE SUM IS TAKEN OFF)",
+    ]
 
 
 def _measured(data: Dataset) -> int:
