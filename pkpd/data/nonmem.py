@@ -22,7 +22,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
-from pkpd.data.overlooked import misspelt, overlooked
+from pkpd.data.overlooked import misspelt, overlooked, zeros
 from pkpd.data.shared_ids import BODY
 from pkpd.data.sheets import (
     ISO_DATE,
@@ -273,6 +273,7 @@ def dataset_of(
     seen, names, units_used = read_measurements(
         table, events, events_given["EVID"], how, declared, notes
     )
+    notes += zeros(seen, events, names)
     if not len(seen):
         read = {*_KNOWN, *BODY, *(name.upper() for name in covariates)}
         other = [label for key, label in table.label.items() if key and key not in read]

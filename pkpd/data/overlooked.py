@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pkpd.data.dataset import NOT_CENSORED, Observations
+from pkpd.data.events import EventTable
 from pkpd.data.shared_ids import BODY
 from pkpd.data.sheets import Sheet
 
@@ -80,6 +82,19 @@ def overlooked(table: Sheet, covariates: Sequence[str], wrong: Mapping[str, str]
             f"the others: {remedy}, or say columns={{'C': None}} where nothing is meant"
         )
     return told + _codes(table, asked)
+
+
+def zeros(seen: Observations, events: EventTable, lines: Sequence[str]) -> list[str]:
+    """Note measured values of 0 after a dose, which often are below a limit."""
+    doses = np.where(events.is_dose & events.valid, events.time, np.inf).min(axis=1, initial=np.inf)
+    found = (seen.value == 0) & (seen.censored == NOT_CENSORED) & (seen.time > doses[seen.subject])
+    counts = np.bincount(seen.line[found], minlength=len(lines))
+    return [
+        f"{line}: {count} values after the first dose are 0, taken as measured; where that means "
+        "below a limit of quantification, give lloq= or CENS"
+        for line, count in zip(lines, counts, strict=True)
+        if count
+    ]
 
 
 def _codes(table: Sheet, covariates: set[str]) -> list[str]:

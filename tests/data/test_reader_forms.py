@@ -475,6 +475,15 @@ def test_what_is_used_or_nobody_asked_for_is_no_warning(write, text, options):
     read_nonmem(write(text), **options)
 
 
+def test_zeros_after_a_dose_are_noted(write):
+    text = "ID,TIME,AMT,DV\n1,0,0,0\n1,1,9,.\n1,2,0,5\n1,3,0,0\n2,1,0,0\n2,2,0,0\n"
+    notes = read_nonmem(write(text)).notes
+    told = "DV: 1 values after the first dose are 0, taken as measured; where that means"
+    assert next(one for one in notes if " are 0" in one).startswith(told)
+    limited = read_nonmem(write(text), lloq=0.5).notes  # then they are below it
+    assert not any(" are 0" in one for one in limited)
+
+
 def test_an_interval_without_further_doses_is_noted(write):
     data = read_nonmem(write("ID,TIME,AMT,DV,II,ADDL\n1,0,9,.,24,0\n1,2,9,.,24,2\n1,3,0,5,0,0\n"))
     assert "II is not used in 1 doses, which have neither ADDL nor SS" in data.notes

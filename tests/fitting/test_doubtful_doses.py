@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import pkpd
 from pkpd.checks import look_before_fit
 from pkpd.fitting.first_look.doses import doubtful_doses
+from pkpd.fitting.model.likelihood import bind
 from pkpd.models import PopulationModel, compartments, parameter, residual
 
 
@@ -92,6 +94,26 @@ def test_observations_of_a_compartment_that_is_not_observed_are_told(cmt, lines,
         assert "row 1: observations have CMT 1 (depot) and are taken as" in str(one.message)
         assert "CMT 2 (central)" in str(one.message)
         assert 'lines={1: "concentration"}' in str(one.message)
+
+
+@pytest.mark.parametrize(("cmt", "size", "told"), [(2, 2, True), (1, 2, False), (2, 1, False)])
+def test_doses_into_a_peripheral_compartment_are_told(cmt, size, told):
+    table = study([50, 50, 50])
+    table.loc[table["EVID"] == 1, "CMT"] = cmt
+    names = ["CL", "V1", "Q", "V2"] if size == 2 else ["ka", "CL", "V"]
+    model = PopulationModel(
+        compartments(size, absorption="none" if size == 2 else "first_order"),
+        [parameter(name, 3.0, iiv=0.3 if name == "CL" else None) for name in names],
+        residual.additive(1.0),
+    )
+    data = pkpd.read_nonmem(table[table["EVID"] == 1].assign(DV=np.nan)).at_times([1.0])
+    values = replace(data.observations, value=np.ones(3))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        bind(model, replace(data, observations=values))
+    assert len(said) == told
+    for one in said:
+        assert "row 0: 3 doses have CMT 2, which is peripheral here" in str(one.message)
 
 
 def test_the_median_dose_of_the_others_counts_every_dose_of_theirs():

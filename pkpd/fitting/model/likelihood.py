@@ -54,6 +54,7 @@ def bind(
         _look_at_compartment(structure, dataset)
         units = {name if key == "DV" else key: unit for key, unit in dataset.units.items()}
         dataset = dataclasses.replace(dataset, lines=(name,), units=units)
+    _look_at_doses(structure, dataset)
     model = model.numbered(dataset.words, dataset.events.source)
     individuals = IndividualModel(model, dataset)
     if estimated:
@@ -79,6 +80,25 @@ def _look_at_compartment(structure: Any, data: Dataset) -> None:
             f"{data.events.source}, row {row}: observations have CMT {cmt} ({names[cmt - 1]}) and "
             f"are taken as {structure.line}, which the model has in CMT {at} ({names[at - 1]}): "
             f'correct CMT, or read them with lines={{{cmt}: "{structure.line}"}} if they are it',
+            PkpdWarning,
+            stacklevel=4,
+        )
+
+
+def _look_at_doses(structure: Any, data: Dataset) -> None:
+    """Warn of doses into a peripheral compartment, which no route reaches."""
+    if not isinstance(structure, LinearStructure):
+        return
+    names, events = structure.system.compartments, data.events
+    peripheral = [k + 1 for k, name in enumerate(names) if name.startswith("peripheral")]
+    subject, record = np.nonzero(events.is_dose & events.valid & np.isin(events.cmt, peripheral))
+    if subject.size:
+        cmt, row = int(events.cmt[subject[0], record[0]]), events.row[subject[0], record[0]]
+        counted = f"{subject.size} doses have" if subject.size > 1 else "a dose has"
+        warnings.warn(
+            f"{events.source}, row {events.numbers[row]}: {counted} CMT {cmt}, which is "
+            f"{names[cmt - 1]} here: compartments are {', '.join(names)} (CMT 1 to {len(names)}); "
+            "correct CMT, or leave it out for the first",
             PkpdWarning,
             stacklevel=4,
         )
