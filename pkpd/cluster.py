@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import platform
 import threading
 import time
 import uuid
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
+from pkpd.digests import whole_digest
 from pkpd.errors import PkpdError, PkpdWarning
 
 T = TypeVar("T")
@@ -100,6 +102,7 @@ class Workers:
         from distributed import CancelledError, wait
 
         packed = cloudpickle.dumps(function)
+        own = whole_digest()
         key, plugin = hashlib.sha256(packed).hexdigest(), f"pkpd-{uuid.uuid4().hex}"
         # as a task or data of the scheduler it would be lost with the worker that holds it, and
         # the blocks of other workers, which depend on it, would be done again
@@ -112,7 +115,7 @@ class Workers:
 
         def send(first: int, end: int) -> None:
             some = items[first:end]
-            future = self.client.submit(_do, plugin, key, some, pure=False)
+            future = self.client.submit(_do, plugin, key, own, some, pure=False)
             under_way[future] = first, end
 
         try:
@@ -193,12 +196,17 @@ def _bring(name: str, packed: bytes | None) -> None:
         _brought[name] = packed
 
 
-def _do(plugin: str, key: str, items: Sequence[Any]) -> tuple[float, int, bytes]:
+def _do(plugin: str, key: str, source: str, items: Sequence[Any]) -> tuple[float, int, bytes]:
     """Do one block; give its seconds, how many items were done, and their results packed.
 
     Items that would begin after twice the time of a block are left for others: one that takes long
     does not hold up those behind it. What the function compiled stays with the worker for the next.
     Dask would send every array of the results by itself, and they are many and small.
+
+    Raises
+    ------
+    PkpdError
+        If the package here has another source, by its digest, than where the work comes from.
     """
     import cloudpickle
     from distributed.protocol.pickle import dumps
@@ -208,6 +216,12 @@ def _do(plugin: str, key: str, items: Sequence[Any]) -> tuple[float, int, bytes]
     with _lock:
         function = _made.get(key)
         if function is None:
+            if whole_digest() != source:
+                raise PkpdError(
+                    where=f"cluster, a worker on {platform.node()}",
+                    what=f"its pkpd has another source ({whole_digest()}, not {source})",
+                    remedy="install the same version there, and start the worker again",
+                )
             function = cloudpickle.loads(_brought[plugin])
             done.append(function(items[0]))  # alone: it compiles what the others use
             _made[key] = function

@@ -308,6 +308,12 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
     assert all(value not in values for value in (0, 1, 9) for values in asked[1:])
 
 
+def test_a_worker_with_another_version_is_refused(monkeypatch):
+    monkeypatch.setattr("pkpd.cluster._made", {})
+    with pytest.raises(PkpdError, match=r"its pkpd has another source .*install the same version"):
+        cluster._do("plugin", "key", "0" * 16, [1])
+
+
 def test_no_scheduler_at_an_address_is_a_sentence(monkeypatch):
     monkeypatch.setattr("pkpd.cluster._PATIENCE_S", 1)
     for address in ("tcp://127.0.0.1:9", "nowhere at all"):
