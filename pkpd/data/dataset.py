@@ -128,6 +128,19 @@ class Dataset:
         words = self.words.get(name, ())
         return words[int(value)] if value in range(len(words)) else f"{value:g}"
 
+    def numbered_as(self, other: Dataset) -> Dataset:
+        """Give words of covariates (male, female) the numbers that another data set gave them.
+
+        A source numbers the words that are in it: a man alone is 0, a man beside women 1.
+
+        Raises
+        ------
+        DataError
+            If the other has no such word, or numbers where this one has words, or words where this
+            one has numbers.
+        """
+        return with_numbers_of(self, other)
+
     def constant(self, name: str) -> bool:
         """Tell whether a covariate keeps its value within every subject."""
         values = self.covariates[name]
@@ -267,6 +280,28 @@ def place_of(data: Dataset, label: Any) -> int:
             allowed=", ".join(known[:10]) + more(known),
         )
     return int(found[0])
+
+
+def with_numbers_of(data: Dataset, other: Dataset) -> Dataset:
+    """See `Dataset.numbered_as`."""
+    found = dict(data.covariates)
+    for name in data.covariates.keys() & other.covariates.keys():
+        mine, theirs = data.words.get(name), other.words.get(name)
+        if mine == theirs:
+            continue
+        unknown = sorted(set(mine or ()) - set(theirs or ()))
+        if mine is None or theirs is None or unknown:
+            has = f"the word {unknown[0]}" if mine and theirs else "words" if mine else "numbers"
+            raise DataError(
+                where=f"{data.events.source}, covariate {name}",
+                what=f"it has {has}, and {other.events.source} has not",
+                allowed=", ".join(theirs or ("numbers",)),
+                remedy="write them as there",
+            )
+        places = np.array([theirs.index(word) for word in mine], dtype=float)
+        found[name] = places[found[name].astype(int)]
+    words = {**data.words, **{name: other.words[name] for name in found if name in other.words}}
+    return replace(data, covariates=found, words=words)
 
 
 def of_subjects(data: Dataset, places: np.ndarray) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from pkpd.body import CREATININE_UMOL_PER_MG_DL
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import OTHER, EventTable
-from pkpd.errors import PkpdError, UnitError
+from pkpd.errors import PkpdError, PkpdWarning, UnitError
 from pkpd.fitting.model.individuals import IndividualModel, covariates_read
 from pkpd.fitting.model.population_parameters import fixed_effects
 from pkpd.fitting.model.specification import PopulationModel
@@ -119,6 +120,7 @@ def covariate_scale(
         If a declared unit is none of the covariate's kind, or the patients are so far from the data
         that these have another unit.
     """
+    _look_at_words(model, sample, data)
     scale: dict[str, float] = {}
     for name in covariates_read(model):
         place = _place(name, sample)
@@ -140,6 +142,30 @@ def covariate_scale(
                 "patients like those of the data",
             )
     return scale
+
+
+def _look_at_words(model: PopulationModel, sample: PatientSample, data: Dataset | None) -> None:
+    """Refuse categories that are words, which patients in numbers have not; tell known numbers."""
+    for p in model.parameters:
+        for effect in p.effects:
+            if np.isnan(effect.centre):
+                raise PkpdError(
+                    where=f"patients of '{sample.population}', {p.name}",
+                    what=f"category {effect.word!r} of {effect.covariate} is a word, and patients "
+                    "have numbers",
+                    remedy=f'name the number, covariate.category("{effect.covariate}", 1), or give '
+                    "a fit, whose data number the words",
+                )
+    known = {} if data is None else data.words
+    for name in covariates_read(model):
+        if name in known and _place(name, sample):
+            numbers = ", ".join(f"{k} = {word}" for k, word in enumerate(known[name]))
+            warnings.warn(
+                f"patients of '{sample.population}': {name} is taken as the fit's data number it, "
+                f"{numbers}",
+                PkpdWarning,
+                stacklevel=4,
+            )
 
 
 def _of_unit(name: str, unit: str, kind: str) -> float:

@@ -17,6 +17,7 @@ from pkpd.export.parameters import refuse_joint_prior
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
 from pkpd.files import write_text
 from pkpd.fitting.model.individuals import covariates_read
+from pkpd.fitting.model.likelihood import with_numbers
 from pkpd.fitting.model.population_likelihood import error_of
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.predict.marrow import MarrowStructure
@@ -86,7 +87,7 @@ def export_model(
             where="export_model", what=f"program {program!r}", allowed=", ".join(get_args(Program))
         )
     if data is not None:
-        model = model.numbered(data.words, data.events.source)
+        model = with_numbers(model, data, estimated=False)
     data = None if data is None else _with_lines_of(model, data)
     logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
     if program == "nonmem":

@@ -81,6 +81,8 @@ def individual(
             what=f"method {method!r}",
             allowed=", ".join(get_args(IndividualMethod)),
         )
+    if own is not None:
+        dataset = dataset.numbered_as(own)
     started = random if data is None else None
     return individual_estimates(population, dataset, method or named, started)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,8 @@ def simulate_fit(
         raise PkpdError(where=f"{_WHERE}, times_h", what="is empty", remedy="give hours")
     chosen = parameter_draws(fit, draws if uncertain else 1, seed)
     model, data = fit.likelihood.model, fit.likelihood.dataset
-    asked = _as_fitted(design, data).at_times(
+    _look_at_units(design, data)
+    asked = design.numbered_as(data).at_times(
         times, data.lines, "forward" if carries_forward(model.structure) else "backward"
     )
     ones = np.ones(len(asked.observations))
@@ -160,35 +161,23 @@ def _simulated(draws: Draws, residual: bool, seed: int) -> Floats:
     return np.stack(found)
 
 
-def _as_fitted(design: Dataset, data: Dataset) -> Dataset:
-    """Refuse other units than those of the data that were fitted, and number words as there."""
-    for name in data.units.keys() & design.units.keys():
-        if design.units[name] != data.units[name]:
+def _look_at_units(design: Dataset, data: Dataset) -> None:
+    """Refuse other units than those of the data that were fitted; warn where none is declared."""
+    where, silent = f"{_WHERE}, {design.events.source}", []
+    for name, unit in {**data.units, "TIME": data.time_unit or "h"}.items():
+        own = (design.time_unit or "") if name == "TIME" else design.units.get(name, "")
+        given = name in design.covariates or (name == "AMT" and bool(design.events.is_dose.any()))
+        if own and own != unit and name != "TIME":
             raise PkpdError(
-                where=f"{_WHERE}, {design.events.source}",
-                what=f"{name} is in {design.units[name]}, and the fit's data have it in "
-                f"{data.units[name]}",
+                where=where, what=f"{name} is in {own}, and the fit's data have it in {unit}",
                 remedy="read both with the same units=",
-            )
-    return replace(design, covariates=_numbered_as(design, data), words=data.words)
-
-
-def _numbered_as(design: Dataset, data: Dataset) -> Mapping[str, np.ndarray]:
-    """Covariates of the design, whose words have the numbers that the fit's data gave them."""
-    found = dict(design.covariates)
-    for name, values in design.covariates.items():
-        mine, theirs = design.words.get(name), data.words.get(name)
-        if mine == theirs or name not in data.covariates:
-            continue
-        unknown = sorted(set(mine or ()) - set(theirs or ()))
-        if mine is None or theirs is None or unknown:
-            has = f"the word {unknown[0]}" if mine and theirs else "words" if mine else "numbers"
-            raise PkpdError(
-                where=f"{_WHERE}, {design.events.source}, {name}",
-                what=f"the design has {has}, which the fit's data have not",
-                allowed=", ".join(theirs or ("numbers",)),
-                remedy="write them as in the data that were fitted",
-            )
-        places = np.array([theirs.index(word) for word in mine], dtype=float)
-        found[name] = places[values.astype(int)]
-    return found
+            )  # fmt: skip
+        if not own and (unit != "h" if name == "TIME" else given):
+            silent.append(f"{name} ({unit})")
+    if silent:
+        warnings.warn(
+            f"{where}: the fit's data declare units of {', '.join(silent)}, and the design none: "
+            "it is taken as hours, mg and so on; read both with the same units=",
+            PkpdWarning,
+            stacklevel=3,
+        )

@@ -152,6 +152,8 @@ def forecast_series(
     """
     _check(data, horizons, first, engine, origins)
     model, known = _known(source)
+    if not isinstance(source, PopulationModel):
+        data = data.numbered_as(source.likelihood.dataset)
     seen = data.observations
     longest = int(np.bincount(seen.subject).max())
     size = -(-longest // 10) * 10

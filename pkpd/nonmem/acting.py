@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pkpd.data.dataset import Dataset
+from pkpd.data.events import INSERTED
 from pkpd.errors import DataError
-from pkpd.nonmem.inspect_code import assigned
+from pkpd.nonmem.inspect_code import assigned, assignments
 from pkpd.nonmem.program import Live, Program, live, used_names
 from pkpd.nonmem.solving import dosing_parameters
 
@@ -29,6 +32,54 @@ def predicted_compartments(program: Program, data: Dataset) -> np.ndarray:
     return np.where(there, np.abs(cmt), c.observed).astype(int)
 
 
+_OF_EVENTS = ("TIME", "EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
+_NONE_AT_NEW = (*_OF_EVENTS[1:], "PCMT", "DV")
+
+
+def with_items(program: Program, data: Dataset) -> Dataset:
+    """Give a data set the data items of events that a stream's code may read.
+
+    Data that the stream did not name itself have covariates alone. Records that were inserted to
+    ask for predictions hold what stands in a record near them: they are observations at their own
+    time, of the default compartment.
+    """
+    events, seen = data.events, data.observations
+    found = dict(data.covariates)
+    for name in _OF_EVENTS:
+        if name in program.columns and name not in found:
+            found[name] = getattr(events, name.lower()).astype(float)
+    there = np.zeros(events.shape)
+    there[seen.subject, seen.record] = 1.0
+    if "MDV" in program.columns and "MDV" not in found:
+        found["MDV"] = 1.0 - there
+    new = events.row == INSERTED
+    if new.any():
+        nothing = dict.fromkeys(_NONE_AT_NEW, 0.0) | {"MDV": 0.0, "TIME": events.time}
+        found |= {n: np.where(new, nothing[n], found[n]) for n in nothing.keys() & found.keys()}
+    return replace(data, covariates=found)
+
+
+def _refuse_absent(program: Program, acts: Live, data: Dataset) -> None:
+    """Refuse data without an item that the code reads, which would be 0.
+
+    Raises
+    ------
+    DataError
+        Naming it.
+    """
+    read: set[str] = set()
+    for block in (acts.pk, acts.des, acts.error):
+        read |= used_names(block, {one.target for one, _ in assignments(block)})
+    absent = sorted(read & set(program.columns) - data.covariates.keys())
+    if absent:
+        raise DataError(
+            where=data.events.source,
+            what=f"it has no {absent[0]}, which {program.source} reads",
+            allowed=", ".join(data.covariates),
+            remedy=f'read it with covariates=["{absent[0]}"]',
+        )
+
+
 def what_acts(program: Program, data: Dataset) -> Live:
     """Find what of a program acts on the observations of a data set.
 
@@ -37,7 +88,8 @@ def what_acts(program: Program, data: Dataset) -> Live:
     PkpdError
         For a name that is read and never set, a TRANS that its ADVAN lacks, or no ``Y``.
     DataError
-        For a dose into, or a prediction of, a compartment that there is not.
+        For a dose into, or a prediction of, a compartment that there is not, and for data without
+        an item that the code reads.
     """
     if "Y" not in assigned(program.error.statements):
         program.error.record.refuse("Y is never set")
@@ -49,6 +101,7 @@ def what_acts(program: Program, data: Dataset) -> Live:
     if set(mine.kept) - set(mine.from_data):
         # what is kept may be a prediction of any record
         mine = live(program, sorted(set(cmt[events.valid].tolist())), dosing)
+    _refuse_absent(program, mine, data)
     return mine
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.nonmem import carried
-from pkpd.nonmem.acting import predicted_compartments, what_acts
+from pkpd.nonmem.acting import predicted_compartments, what_acts, with_items
 from pkpd.nonmem.code import element
 from pkpd.nonmem.effects import Effects
 from pkpd.nonmem.evaluate import Evaluator, choose_element
@@ -91,9 +91,9 @@ class StreamPredictor(OfPrograms):
 
     def __post_init__(self) -> None:
         """Work out all that does not depend on parameters."""
-        program, data = self.structure.program, self.dataset
+        program, data = self.structure.program, with_items(self.structure.program, self.dataset)
         events, seen = data.events, data.observations
-        self._rows, self._columns = seen.subject, seen.record
+        self.dataset, self._rows, self._columns = data, seen.subject, seen.record
         self.data = {name: self._narrow(values) for name, values in data.covariates.items()}
         self._default = program.compartments.observed
         self._cmt = predicted_compartments(program, data)

@@ -7,13 +7,16 @@ import pandas as pd
 import pytest
 
 from pkpd.data import read_nonmem
-from pkpd.errors import DataError, PkpdError
+from pkpd.ensemble.fitted_patients import covariate_scale
+from pkpd.errors import DataError, PkpdError, PkpdWarning
+from pkpd.fitting.checks.replicates import strata
 from pkpd.fitting.covariates import relations
 from pkpd.fitting.model.covariate_effects import allometric, category, exponential, linear, power
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.priors import Estimate, Prior, fixed
 from pkpd.models import PopulationModel, compartments, export_model, parameter, residual
+from pkpd.subjects import PatientSample
 
 
 def test_names_of_the_coefficients():
@@ -98,6 +101,35 @@ def test_words_are_numbered_where_a_model_is_written(tmp_path):
     assert re.search(r"IF \(SEX *(==|\.EQ\.) *1", text), text
     with pytest.raises(PkpdError, match="CL: category 'male' of SEX is a word, without data"):
         export_model(by_sex("male"), tmp_path / "b.mod")
+
+
+def test_a_word_that_nobody_has_is_no_error_where_nothing_is_estimated():
+    women = sexes(("female",) * 3)
+    with pytest.warns(PkpdWarning, match="no record has category 'male'"):
+        found = bind(by_sex("male"), women, estimated=False)
+    values = found.individual_parameters(found.fixed(start_values(found.model)), np.zeros((3, 0)))
+    np.testing.assert_array_equal(values["CL"], 2.0)
+
+
+def test_words_have_no_order():
+    """Eight countries were taken as numbers in alphabetical order: a trend over the alphabet."""
+    countries = sexes([f"country {letter}" for letter in "abcdefgh" for _ in range(3)])
+    model = by_sex("male").changed("CL", effects=())
+    (found,), told = relations._named(model, countries, "CL", "SEX", ("power", "exponential"), 1)
+    assert {effect.kind for effect in found.effects} == {"category"}
+    assert (len(found.effects), told) == (7, [])
+    index, names = strata(countries, "SEX")
+    assert names[:2] == ("SEX country a", "SEX country b")
+    assert np.bincount(index).tolist() == [3] * 8
+
+
+def test_patients_in_numbers_have_no_words():
+    sample = PatientSample("mine", 1, {"weight": np.ones(2), "SEX": np.array([0.0, 1.0])})
+    with pytest.raises(PkpdError, match=r"CL: category 'male' of SEX is a word, and patients have"):
+        covariate_scale(by_sex("male"), sample, None)
+    data = sexes()
+    with pytest.warns(PkpdWarning, match="SEX is taken as the fit's data number it, 0 = female, 1"):
+        covariate_scale(bind(by_sex("male"), data).model, sample, data)
 
 
 def test_words_are_candidates_of_a_search():

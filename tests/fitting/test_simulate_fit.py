@@ -39,7 +39,7 @@ def table(amounts, sex=None, column="DV"):
 
 
 def read(*args, **how):
-    return pkpd.read_nonmem(table(*args), **how)
+    return pkpd.read_nonmem(table(*args), **{"units": {"AMT": "mg", "DV": "mg/L"}} | how)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def one_compartment():
         residual.proportional(0.1),
     )
     words = ["female", "male"] * 6
-    data = read([100.0] * 12, words, covariates=["SEX"], units={"AMT": "mg", "DV": "mg/L"})
+    data = read([100.0] * 12, words, covariates=["SEX"])
     return pkpd.fit(model, simulate_data(model, data, seed=2), method="focei", progress=False)
 
 
@@ -140,8 +140,8 @@ def test_a_design_of_women_alone_is_one_of_women(one_compartment):
 @pytest.mark.parametrize(
     ("sexes", "how", "told"),
     [
-        (["man"], {}, "SEX: the design has the word man, .*; allowed: female, male"),
-        ([1.0], {}, "SEX: the design has numbers, which the fit's data have not"),
+        (["man"], {}, "covariate SEX: it has the word man, .*; allowed: female, male"),
+        ([1.0], {}, "covariate SEX: it has numbers, and .* has not"),
         (["male"], {"units": {"AMT": "umol"}}, "AMT is in umol, .* have it in mg; read both"),
     ],
 )
@@ -149,6 +149,22 @@ def test_a_design_unlike_the_data_is_refused(one_compartment, sexes, how, told):
     design = read([100.0], sexes, covariates=["SEX"], **how)
     with pytest.raises(PkpdError, match=told):
         simulate_fit(one_compartment, design, [6])
+
+
+def test_a_design_without_units_is_told(one_compartment):
+    design = read([100.0], ["male"], covariates=["SEX"], units=None)
+    with pytest.warns(PkpdWarning, match=r"declare units of AMT \(mg\), and the design none"):
+        simulate_fit(one_compartment, design, [6.0], draws=1)
+
+
+def test_one_man_is_a_man_in_estimates_of_his_own(one_compartment):
+    """His own table numbers him 0, as the fit's data number women."""
+    own = pkpd.individual(one_compartment, read([100.0], ["male"], covariates=["SEX"]))
+    both = read([100.0] * 2, ["female", "male"], covariates=["SEX"])
+    two = pkpd.individual(one_compartment, both)
+    np.testing.assert_allclose(own.parameters["CL"][0], two.parameters["CL"][1], rtol=1e-6)
+    woman = pkpd.individual(one_compartment, read([100.0], ["female"], covariates=["SEX"]))
+    np.testing.assert_allclose(woman.parameters["CL"][0], two.parameters["CL"][0], rtol=1e-6)
 
 
 def test_what_cannot_be_simulated_is_a_sentence(one_compartment, straight):

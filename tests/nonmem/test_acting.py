@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pkpd.data import read_nonmem
 from pkpd.errors import DataError
+from pkpd.nonmem.stream import read_control_stream
 from tests.nonmem.streams import means_and_sds, predictor_of, written
 
 HEAD = "ID,TIME,AMT,RATE,CMT,EVID,MDV,DV,OCC\n"
@@ -155,3 +157,36 @@ def test_an_initial_amount_that_is_0_at_the_start_is_not_lost(tmp_path):
     data = DATA.replace("1,0,100", "1,0,0.001")
     mean, _ = means_and_sds(written(tmp_path, stream, data), ETA1=0.2)
     np.testing.assert_allclose(mean[0], 2.0 * np.exp(-0.1 * np.exp(0.2)), rtol=1e-3)
+
+
+def predicted(stream, data):
+    bound = stream.structure.bind(data)
+    start = {name: np.full(1, stream.structure.start[name]) for name in bound.parameters}
+    return np.asarray(bound(start))
+
+
+def test_records_that_ask_for_predictions_are_observations_of_their_own_time(tmp_path):
+    """They had compartment and TIME of a dose near them: amounts in the depot were the answer."""
+    old, new = "Y = F + EPS(1)", "Y = F + TIME + 10*EVID + EPS(1)"
+    rows = "1,0.5,.,.,2,0,0,4,1\n1,2.5,.,.,2,0,0,4,2\n1,9,.,.,2,0,0,4,2\n"
+    head, *lines = (DATA + rows).splitlines()
+    lines.sort(key=lambda line: float(line.split(",")[1]))
+    measured = written(tmp_path, STREAM.replace(old, new), "\n".join([head, *lines]) + "\n")
+    at = measured.data.observations.time
+    every = dict(zip(at, predicted(measured, measured.data), strict=True))
+    doses = HEAD + "1,0,100,0,1,1,1,.,1\n1,2,100,0,1,1,1,.,2\n"
+    (tmp_path / "doses.csv").write_text(doses)
+    asked = read_control_stream(tmp_path / "run1.mod", data=tmp_path / "doses.csv").data
+    found = predicted(measured, asked.at_times([0.5, 2.5, 9.0]))
+    np.testing.assert_allclose(found, [every[0.5], every[2.5], every[9.0]], rtol=1e-9)
+
+
+def test_data_that_the_stream_did_not_read_need_what_its_code_reads(tmp_path):
+    """An item that was not there was 0: a typical value for age 0, without a word."""
+    stream = written(tmp_path, STREAM.replace("KA = 1", "KA = 1 + OCC/10 + TIME/100"), DATA)
+    table = tmp_path / "d.csv"
+    lines = {2: "Y"}
+    with pytest.raises(DataError, match=r"no OCC, which .*run1.mod reads.*covariates=\[\"OCC"):
+        stream.structure.bind(read_nonmem(table, lines=lines))
+    own = read_nonmem(table, lines=lines, covariates=["OCC"])
+    np.testing.assert_allclose(predicted(stream, own), predicted(stream, stream.data), rtol=1e-9)

@@ -253,7 +253,8 @@ def strata(dataset: Dataset, by: str | None) -> tuple[np.ndarray, tuple[str, ...
         The data.
     by
         ``None``, ``"occasion"``, or a covariate: one with at most five values gives a group for
-        each, named as in the source, another is split at its median over subjects.
+        each, named as in the source, and so does one in words; another is split at its median over
+        subjects.
     """
     seen = dataset.observations
     if by is None:
@@ -278,7 +279,7 @@ def strata(dataset: Dataset, by: str | None) -> tuple[np.ndarray, tuple[str, ...
         )
     values = dataset.covariates[by][place]
     levels, index = np.unique(values, return_inverse=True)
-    if len(levels) <= 5:
+    if len(levels) <= 5 or by in dataset.words:  # words have no order to be split by
         return index, tuple(f"{by} {dataset.word(by, v)}" for v in levels)
     middle = float(np.median(dataset.covariates[by][:, 0]))
     return (values > middle).astype(int), (f"{by} ≤ {middle:g}", f"{by} > {middle:g}")

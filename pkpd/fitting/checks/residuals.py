@@ -92,7 +92,8 @@ class Residuals:
         -------
         DataFrame
             ``ID``, ``TIME`` (h), ``LINE``, ``DV`` (of a censored value its limit), ``CENS``,
-            ``PRED``, ``IPRED``, ``IWRES``, ``WRES``, ``CWRES``; and the data's covariates.
+            ``PRED``, ``IPRED``, ``IWRES``, ``WRES``, ``CWRES`` (NaN where the model is a control
+            stream, whose error is its own); and covariates of the data under other names.
         """
         import pandas as pd
 
@@ -110,7 +111,8 @@ class Residuals:
             "CWRES": self.cwres,
         }
         place = (seen.subject, seen.record)
-        return pd.DataFrame(found | {name: v[place] for name, v in data.covariates.items()})
+        more = {n: v[place] for n, v in data.covariates.items() if n not in found}
+        return pd.DataFrame(found | more)
 
 
 def residuals(fit: Fitted) -> Residuals:

@@ -236,7 +236,7 @@ def _by_name(
     given, valid = dataset.covariates[covariate], dataset.events.valid
     every = given[valid]
     levels = np.unique(every)
-    if len(levels) <= LEVELS:
+    if len(levels) <= LEVELS or covariate in dataset.words:  # words have no order
         _check_levels(covariate, given, valid, least)
         counts = [int(np.sum(values == level)) for level in levels]
         others = np.delete(levels, int(np.argmax(counts)))

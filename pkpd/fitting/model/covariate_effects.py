@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pkpd.arguments import NONE, a, check_arguments, nearest_of, several
-from pkpd.errors import DataError, PkpdError
+from pkpd.errors import DataError, PkpdError, PkpdWarning
 from pkpd.fitting.model.priors import Estimate, Prior, estimate, fixed
 
 Kind = Literal["power", "exponential", "linear", "category"]
@@ -73,7 +74,9 @@ class CovariateEffect:
         """The category, or the reference value, as text."""
         return f"{self.centre:g}" if self.word is None else self.word
 
-    def numbered(self, words: Mapping[str, Sequence[str]], source: str) -> CovariateEffect:
+    def numbered(
+        self, words: Mapping[str, Sequence[str]], source: str, needed: bool = True
+    ) -> CovariateEffect:
         """Give a category that is a word the number that data have for it.
 
         Parameters
@@ -82,11 +85,13 @@ class CovariateEffect:
             Covariate -> its words, in the order of their numbers (`pkpd.data.dataset.Dataset`).
         source
             Name of the data.
+        needed
+            Refuse data without the word; else warn of it, and no record has the category.
 
         Raises
         ------
         DataError
-            If the covariate's values are numbers, or no record has the word.
+            If the covariate's values are numbers, or the word is needed and not there.
         """
         if self.word is None:
             return self
@@ -98,11 +103,15 @@ class CovariateEffect:
                 remedy=f'name the number, covariate.category("{self.covariate}", 1)',
             )
         if self.word not in known:
-            raise DataError(
+            missing = DataError(
                 where=f"{source}, covariate {self.covariate}",
                 what=f"no record has category {self.word!r}{nearest_of(self.word, known)}",
                 allowed=", ".join(known),
             )
+            if needed:
+                raise missing
+            warnings.warn(str(missing), PkpdWarning, stacklevel=5)
+            return replace(self, centre=-1.0)
         return replace(self, centre=float(known.index(self.word)))
 
     def design(self, values: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ def bind(
         units = {name if key == "DV" else key: unit for key, unit in dataset.units.items()}
         dataset = dataclasses.replace(dataset, lines=(name,), units=units)
     _look_at_doses(structure, dataset)
-    model = model.numbered(dataset.words, dataset.events.source)
+    model = with_numbers(model, dataset, estimated)
     individuals = IndividualModel(model, dataset)
     if estimated:
         individuals.check_estimated()
@@ -64,6 +64,26 @@ def bind(
     made = _kind(structure, model.residual)(model, dataset, structure.bind(dataset), individuals)
     made._lines  # noqa: B018  (checks the lines now rather than inside a sampler)
     return made
+
+
+def with_numbers(model: PopulationModel, data: Dataset, estimated: bool = True) -> PopulationModel:
+    """Return the model with the numbers that data have for categories that are words.
+
+    Raises
+    ------
+    DataError
+        If the data have numbers there; or not the word, and its coefficient is to be estimated.
+    """
+    if not any(effect.word for p in model.parameters for effect in p.effects):
+        return model
+    source, made = data.events.source, []
+    for p in model.parameters:
+        effects = tuple(
+            effect.numbered(data.words, source, estimated and not effect.coefficient.fixed)
+            for effect in p.effects
+        )
+        made.append(dataclasses.replace(p, effects=effects))
+    return model.replace(parameters=made)
 
 
 def _look_at_compartment(structure: Any, data: Dataset) -> None:

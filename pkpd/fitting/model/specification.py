@@ -433,19 +433,6 @@ class PopulationModel:
             joint=parts["joint"],
         )
 
-    def numbered(self, words: Mapping[str, Sequence[str]], source: str) -> PopulationModel:
-        """Return the model with the numbers that data have for categories that are words.
-
-        See `pkpd.fitting.model.covariate_effects.CovariateEffect.numbered`.
-        """
-        if not any(effect.word for p in self.parameters for effect in p.effects):
-            return self
-        made = [
-            replace(p, effects=tuple(effect.numbered(words, source) for effect in p.effects))
-            for p in self.parameters
-        ]
-        return self.replace(parameters=made)
-
     def changed(self, name: str, **changes: Any) -> PopulationModel:
         """Return the model with attributes of one individual parameter replaced."""
         one = replace(self[name], **changes)
