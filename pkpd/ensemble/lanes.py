@@ -144,8 +144,9 @@ class Lanes:
         Of the scores of individual effects and occasions, in their order.
     plan
         Dosing plan of the regimen.
-    need_until
-        Last protocol day on which the source's growth factor by need is given; always if ``None``.
+    given_until
+        Last protocol day on which anything is given, growth factor by need too; as the regimen says
+        if ``None``.
     """
 
     ensemble: Ensemble
@@ -154,7 +155,7 @@ class Lanes:
     given: Mapping[str, float]
     names: tuple[str, ...]
     plan: DosingPlan
-    need_until: int | None = None
+    given_until: int | None = None
 
     @cached_property
     def _kind(self) -> _Kind:
@@ -241,7 +242,7 @@ class Lanes:
         first = self.body_scores
         own = who.scores[:, first : first + self._kind.own]
         made = self._kind.treated(self.sample(who), own, who.draw, self.regimen, self.days)
-        return made if self.need_until is None else replace(made, need_until=self.need_until)
+        return made if self.given_until is None else replace(made, given_until=self.given_until)
 
 
 def lanes_of(
@@ -325,15 +326,15 @@ def _part(sample: PatientSample, index: Indices) -> PatientSample:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _OneByOne:
-    """Patients one by one; ``need_until`` as of `Lanes`."""
+    """Patients one by one; ``given_until`` as of `Lanes`."""
 
-    need_until: int | None = None
+    given_until: int | None = None
 
     def ended(self, ready: _Ready) -> _Ready:
-        """Let growth factor by need end on its day in what is ready for the driver."""
-        if self.need_until is None:
+        """Let all that is given end on its day in what is ready for the driver."""
+        if self.given_until is None:
             return ready
-        return replace(ready, anatomy=replace(ready.anatomy, growth_until=self.need_until))
+        return replace(ready, anatomy=replace(ready.anatomy, given_until=self.given_until))
 
 
 @dataclass(frozen=True, eq=False)

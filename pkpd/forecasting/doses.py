@@ -327,8 +327,19 @@ def given_before(schedule: Regimen, day: int) -> Regimen | None:
     return Regimen(tuple(kept)) if kept else None
 
 
+def depends_on_counts(schedule: Regimen, day: int) -> bool:
+    """Whether counts may have changed what was given before a protocol day: gates, holds."""
+    return any(
+        course.gate is not None
+        or bool(course.modifications)
+        or (course.between is not None and min(day - start, course.length_days) > course.cycle_days)
+        for course, start in zip(schedule.courses, schedule.start_days, strict=True)
+        if start < day
+    )
+
+
 def gives_from(schedule: Regimen, day: int) -> bool:
-    """Whether a dose is planned on a protocol day or later.
+    """Whether a dose may be given on a protocol day or later: gates may delay what is planned.
 
     Examples
     --------
@@ -337,11 +348,14 @@ def gives_from(schedule: Regimen, day: int) -> bool:
     >>> gives_from(once, 21), gives_from(once, 22)
     (True, False)
     """
-    return any(
-        start + (course.cycles - 1) * course.cycle_days + rule.days[-1] - 1 >= day
-        for course, start in zip(schedule.courses, schedule.start_days, strict=True)
-        for rule in course.doses
-    )
+    waits = 0
+    for course, start in zip(schedule.courses, schedule.start_days, strict=True):
+        waits += 0 if course.gate is None else course.gate.max_wait_days
+        waits += 0 if course.between is None else (course.cycles - 1) * course.between.max_wait_days
+        last = start + (course.cycles - 1) * course.cycle_days - 1 + waits
+        if any(last + rule.days[-1] >= day for rule in course.doses):
+            return True
+    return False
 
 
 def continuation(

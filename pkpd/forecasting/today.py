@@ -24,7 +24,7 @@ from pkpd.endpoints.results import RecoveryStatus
 from pkpd.ensemble.ensemble import courses
 from pkpd.ensemble.lanes import Identities, Lanes, carried, lanes_of
 from pkpd.forecasting.bank import AT_BASELINE, BOTH, Asked, criterion, levels_of
-from pkpd.forecasting.doses import given_before, gives_from
+from pkpd.forecasting.doses import depends_on_counts, given_before, gives_from
 from pkpd.forecasting.seen import Seen
 from pkpd.forecasting.weighing import Weighed
 from pkpd.machine import cores
@@ -116,16 +116,18 @@ def back_after(
 
 
 def without_more(lanes: Lanes, time: float) -> Lanes:
-    """Patients under what their schedule gives before a time; all doses if that is none.
+    """Patients under what their schedule gives before a time, and nothing from then on.
 
-    Growth factor by need ends with them.
+    Growth factor by need ends, and a cycle that waits for counts does not start any more. Where no
+    count can have changed what was given, the schedule is cut, so that patients under all schedules
+    with the same doses before are the same; else they stay held, reduced and delayed as they were.
     """
     day = int(np.ceil(time)) + 1
-    regimen = given_before(lanes.regimen, day) if gives_from(lanes.regimen, day) else None
-    if regimen is not None:
-        lanes = lanes_of(lanes.ensemble, regimen, lanes.days, lanes.given)
-    by_need = lanes.ensemble.growth_factor.below > 0.0
-    return replace(lanes, need_until=day - 1) if by_need else lanes
+    if gives_from(lanes.regimen, day) and not depends_on_counts(lanes.regimen, day):
+        regimen = given_before(lanes.regimen, day)
+        if regimen is not None:
+            lanes = lanes_of(lanes.ensemble, regimen, lanes.days, lanes.given)
+    return replace(lanes, given_until=day - 1)
 
 
 def _taken(weights: Floats) -> tuple[Indices, Floats]:

@@ -16,7 +16,7 @@ from pkpd.ensemble.lanes import lanes_of
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.forecasting import forecaster, read_seen
 from pkpd.forecasting.command import rule_of
-from pkpd.forecasting.doses import given_before
+from pkpd.forecasting.doses import depends_on_counts, given_before, gives_from
 from pkpd.forecasting.today import MOST, after_last_count, back_after, without_more
 from pkpd.models import (
     PopulationModel,
@@ -26,7 +26,15 @@ from pkpd.models import (
     parameter,
     residual,
 )
-from pkpd.schedule import Course, DoseRule, GrowthFactorPolicy, Regimen
+from pkpd.schedule import (
+    Course,
+    Criterion,
+    DoseModification,
+    DoseRule,
+    Gate,
+    GrowthFactorPolicy,
+    Regimen,
+)
 from pkpd.subjects import sample_population
 
 CLOFARABINE = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
@@ -185,6 +193,67 @@ def test_what_is_planned_later_is_cut():
     assert [course.cycles for course in later.courses] == [1, 1]
     assert later.courses[1].doses[0].days == (1, 2, 3, 4)
     assert given_before(twice, 1) is None
+
+
+WAITING = Gate((Criterion("neutrophils", 1.0),), max_wait_days=14, if_not_met="stop")
+
+
+def mornings_of(lanes, who, days=60):
+    out, dosed = np.empty((len(who), days)), np.zeros((len(who), days), dtype=bool)
+    for index, (counts, given) in courses(
+        lanes.treated(who), lambda i, c: (i, (c.neutrophils, c.dosed)), 2
+    ):
+        out[index], dosed[index] = counts, given > 0
+    return out, dosed
+
+
+@pytest.mark.parametrize("last_time", [29.0, 34.0])
+def test_a_cycle_that_waits_for_counts_does_not_start_after_the_last_one(source, last_time):
+    """A cycle planned for day 29 was given as soon as counts rose, "without further doses"."""
+    twice = pkpd.daily("clofarabine", "30 mg/m^2", days="1-5", route="iv", duration="1 h")
+    twice = twice.repeat(2, cycle_days=28).with_between(WAITING)
+    lanes = lanes_of(source, twice, 60)
+    who = lanes.drawn(60, 1)
+    (planned, given), (today, without) = (
+        mornings_of(one, who) for one in (lanes, without_more(lanes, last_time))
+    )
+    last = int(last_time)
+    assert given[:, last:].any(axis=1).sum() > 10  # they wait, and start later
+    assert not without[:, last:].any()
+    # until then they are the same patients under the same doses
+    np.testing.assert_array_equal(without[:, :last], given[:, :last])
+    np.testing.assert_array_equal(today[:, : last + 1], planned[:, : last + 1])
+    late = given[:, last:].any(axis=1) & ~given[:, 28:last].any(axis=1)
+    assert (today[late, 50] > planned[late, 50]).mean() > 0.9
+
+
+def test_holds_and_reductions_of_the_running_cycle_stay(source):
+    """The cut cycle began anew, at the full dose of a drug that had been held and reduced."""
+    rule = DoseModification(
+        "lenalidomide", hold_below=(Criterion("neutrophils", 1.2),),
+        resume_at=(Criterion("neutrophils", 1.3),), visit_every_days=7, levels_mg=(20.0, 10.0),
+        reduce_on_resume=True,
+    )  # fmt: skip
+    weekly = pkpd.daily("lenalidomide", "25 mg", days="1-21", route="oral").repeat(2, 21)
+    lanes = lanes_of(source, weekly.with_modifications(rule), 60)
+    who = lanes.drawn(60, 1)
+    (planned, given), (today, without) = (
+        mornings_of(one, who) for one in (lanes, without_more(lanes, 33.0))
+    )
+    np.testing.assert_array_equal(without[:, :33], given[:, :33])
+    np.testing.assert_array_equal(today[:, :34], planned[:, :34])
+    assert given[:, 33:].any()
+    assert not without[:, 33:].any()
+
+
+def test_a_delayed_cycle_may_still_be_given():
+    twice = CLOFARABINE.repeat(2, cycle_days=28)
+    assert not gives_from(twice, 34)
+    assert gives_from(twice.with_between(WAITING), 34)
+    assert not gives_from(twice.with_between(WAITING), 48)
+    # a gate between cycles changes nothing of the first
+    assert not depends_on_counts(twice.with_between(WAITING), 29)
+    assert depends_on_counts(twice.with_between(WAITING), 30)
 
 
 def test_the_rule_is_that_of_the_file(tmp_path):

@@ -96,13 +96,13 @@ class Care(NamedTuple):
     """Supportive care: numbers, and increments ``[L]`` of a transfusion in 10^9/L.
 
     Growth factor by need is ``growth_amount`` in its slot, or its rate switched on, on protocol
-    days ``growth_from`` to ``growth_until``.
+    days ``growth_from`` to ``given_until``, the last on which anything is given.
     """
 
     transfuse_below: float
     growth_below: float
     growth_from: int
-    growth_until: int
+    given_until: int
     growth_amount: float
     increment: np.ndarray
 
@@ -285,8 +285,11 @@ def _entry_point(stamp: int) -> Any:
                             counts[1, j] = seen[places.platelets * WIDTH + j]
                         if places.blasts >= 0:
                             counts[2, j] = seen[places.blasts * WIDTH + j]
-                    treated = decide(lane, count, day, counts, rules, state, given, amount, further)
-                    may = by_need and care.growth_from <= day + 1 <= care.growth_until
+                    treated = decide(
+                        lane, count, day, care.given_until, counts, rules, state, given, amount,
+                        further,
+                    )  # fmt: skip
+                    may = by_need and care.growth_from <= day + 1 <= care.given_until
                     for j in range(count if may else 0):
                         need = counts[0, j] < care.growth_below
                         if need:

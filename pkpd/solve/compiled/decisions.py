@@ -184,8 +184,8 @@ def _met(least_n: float, least_p: float, either: bool, anc: float, plt: float) -
 
 @_compiled
 def decide(
-    start: int, width: int, day: int, counts: np.ndarray, t: Rules, s: Progress, out: Given,
-    amount: np.ndarray, rates: np.ndarray,
+    start: int, width: int, day: int, until: int, counts: np.ndarray, t: Rules, s: Progress,
+    out: Given, amount: np.ndarray, rates: np.ndarray,
 ) -> bool:  # fmt: skip
     """Take the decisions of one morning for a block of patients.
 
@@ -193,8 +193,8 @@ def decide(
     ----------
     start, width
         First lane, and how many.
-    day
-        From 0.
+    day, until
+        From 0; from ``until`` on nothing is given and no cycle starts.
     counts : float[3, W]
         Neutrophils and platelets with transfused ones (10^9/L), marrow blasts (%).
     amount, rates : float[W, S], float[W, R]
@@ -216,6 +216,8 @@ def decide(
                 amount[w, j] = 0.0
             for j in range(n_rates):
                 rates[w, j] = 0.0
+        if day >= until:
+            s.ended[w] = 1
         if s.ended[w]:
             continue
         goes_on = True

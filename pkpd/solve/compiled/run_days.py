@@ -70,9 +70,9 @@ class Anatomy:
     growth, growth_slot
         Growth factor by need: place among the further rates of what switches it on, or slot in
         which it is given; -1 for none.
-    growth_until
-        Last protocol day on which it is given by need. Anatomies that differ in it alone are equal:
-        one program runs them.
+    given_until
+        Last protocol day on which anything is given, and on which a cycle may start. Anatomies that
+        differ in it alone are equal: one program runs them.
     """
 
     marrow: Marrow
@@ -84,7 +84,7 @@ class Anatomy:
     curves: tuple[str, ...] = ()
     growth: int = -1
     growth_slot: int = -1
-    growth_until: int = field(default=NEVER, compare=False)
+    given_until: int = field(default=NEVER, compare=False)
 
     @property
     def kinetic_rows(self) -> tuple[tuple[str, str], ...]:
@@ -354,7 +354,7 @@ def run_days(
     )
     body = np.stack([bodies.surface, bodies.weight])
     care = Care(
-        transfuse_below, growth_below, growth_from, anatomy.growth_until, growth_amount,
+        transfuse_below, growth_below, growth_from, anatomy.given_until, growth_amount,
         bodies.increment,
     )  # fmt: skip
     theta = np.ascontiguousarray(bodies.theta)
