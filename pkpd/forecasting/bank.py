@@ -194,6 +194,11 @@ class Bank:
         return tuple(self.measured)
 
     @property
+    def mortal(self) -> bool:
+        """Whether its patients can die: a marrow without leukaemia knows no death."""
+        return self.response is not None or bool(np.isfinite(self.death_day).any())
+
+    @property
     def has_further_cycle(self) -> bool:
         """Whether a later cycle is planned, with whose first dose the search for recovery ends."""
         plan = self.lanes.plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from pkpd.cards.drug_cards import UsualDose
 from pkpd.cards.files import nearest_of
@@ -40,9 +40,10 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
     Returns
     -------
     Regimen
-        Its first course has what was given, and the rest of the cycle that then runs, on the
-        planned calendar, without rules of holds and reductions; later cycles and courses keep
-        those and their gates.
+        Cycles that have begun are courses of their own, with what was given and the rest of the
+        cycle that then runs on the planned calendar, without rules of holds and reductions; later
+        cycles and courses keep those and their gates, and so does one that waits behind a gate and
+        of which no row says that it has begun.
 
     Raises
     ------
@@ -65,26 +66,75 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
                 next(dose.place for dose in doses if dose.drug == drug),
             )
     _check_moved(schedule, doses, until)
-    first = [(dose.day, _rule_of(dose, schedule)) for dose in doses if dose.amount_mg > 0]
-    end, later = until, []
+    begun, later = _begun_cycles(schedule, doses, until)
+    # a dose belongs to the last cycle that began by its day
+    own: list[list[Planned]] = [[] for _ in begun]
+    for dose in doses:
+        if dose.amount_mg > 0:
+            place = max((k for k, one in enumerate(begun) if one.day_1 <= dose.day), default=0)
+            own[place].append((dose.day, _rule_of(dose, schedule)))
+    kept: list[Course] = []
+    for one, given in zip(begun, own, strict=True):
+        for rule in one.course.doses:
+            days = [one.day_1 + day - 1 for day in rule.days]
+            given += [(d, rule) for d in days if (rule.drug, d) not in told]
+        if given:
+            first, last = min(one.day_1, *(d for d, _ in given)), max(d for d, _ in given)
+            kept.append(_course(one.name, given, max(one.last_day, last), first=first))
+    if not kept:
+        _refuse("no dose is left of what was given", remedy="give the doses that were taken")
+    end = max(begun[-1].last_day, _last_day(kept[-1]))
+    ends = [*(course.start_day - 1 for course in kept[1:] if course.start_day), end]
+    kept = [
+        replace(course, cycle_days=last - (course.start_day or 1) + 1)
+        for course, last in zip(kept, ends, strict=True)
+    ]
+    return Regimen((*kept, *(_not_before(course, end) for course in later)))
+
+
+def _last_day(course: Course) -> int:
+    return (course.start_day or 1) + course.cycle_days - 1
+
+
+class _Cycle(NamedTuple):
+    """A cycle that has begun: its name, course and days."""
+
+    name: str
+    course: Course
+    day_1: int
+
+    @property
+    def last_day(self) -> int:
+        return self.day_1 + self.course.cycle_days - 1
+
+
+def _begun_cycles(
+    schedule: Regimen, doses: Sequence[GivenDose], until: int
+) -> tuple[list[_Cycle], list[Course]]:
+    """Cycles that have begun by a day on the planned calendar, and courses that remain.
+
+    One behind a gate has begun if a row says so: else its gate decides, as without any rows.
+    """
+    begun: list[_Cycle] = []
+    later: list[Course] = []
     for course, start in zip(schedule.courses, schedule.start_days, strict=True):
-        begun = 0
-        for cycle in range(course.cycles):
-            day_1 = start + cycle * course.cycle_days
-            if day_1 > until:
+        cycles = 0
+        while cycles < course.cycles and not later:
+            day_1 = start + cycles * course.cycle_days
+            gate = course.gate if cycles == 0 else course.between
+            within = range(day_1, day_1 + course.cycle_days)
+            seen = any(dose.drug in course.drugs and dose.day in within for dose in doses)
+            if day_1 > until or (gate is not None and not seen):
                 break
-            begun += 1
-            end = max(end, day_1 + course.cycle_days - 1)
-            for rule in course.doses:
-                days = [day_1 + day - 1 for day in rule.days]
-                first += [(d, rule) for d in days if (rule.drug, d) not in told]
-        if begun == 0:
+            name = course.name if cycles == 0 else f"{course.name}, cycle {cycles + 1}"
+            begun.append(_Cycle(name, course, day_1))
+            cycles += 1
+        if cycles == 0:
             later.append(course)
-        elif begun < course.cycles:
-            rest = {"cycles": course.cycles - begun, "gate": course.between, "start_day": None}
+        elif cycles < course.cycles:
+            rest = {"cycles": course.cycles - cycles, "gate": course.between, "start_day": None}
             later.append(replace(course, name=f"{course.name}{_LATER}", **rest))
-    begin = _course(schedule.courses[0].name, first, end)
-    return Regimen((begin, *(_not_before(course, end) for course in later)))
+    return begun, later
 
 
 def _rule_of(dose: GivenDose, schedule: Regimen) -> DoseRule:
@@ -120,8 +170,20 @@ def how_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> 
     said = []
     for drug, (told, planned) in _days_of(schedule, doses, until_day).items():
         rest = sorted(planned - told)
-        text = f"{drug}: doses of {_days(sorted(told))} as given"
-        said.append(f"{text}, of {_days(rest)} as planned" if rest else text)
+        amounts = [d.amount_mg for d in doses if d.drug == drug and d.amount_mg > 0] or [0.0]
+        low, high = min(amounts), max(amounts)
+        mg = f"{low:g} mg" if low == high else f"{low:g} to {high:g} mg"
+        text = f"{drug}: doses of {_days(sorted(told))} as given ({mg})"
+        text = f"{text}, of {_days(rest)} as planned" if rest else text
+        given = {dose.day for dose in doses if dose.drug == drug and dose.amount_mg > 0}
+        if given - planned:
+            ahead = [day for day, rule in planned_doses(schedule)
+                     if rule.drug == drug and day > max(until_day, *given)]  # fmt: skip
+            text += (
+                f"; the next planned one is of day {min(ahead)}" if ahead else
+                "; none is planned after these"
+            ) + ": doses ahead of a cycle that was moved need rows, too"  # fmt: skip
+        said.append(text)
     until = max(until_day, *(dose.day for dose in doses)) if doses else 0
     pairs = list(zip(schedule.courses, schedule.start_days, strict=True))
     held = {one.drug: None for c, start in pairs if start <= until for one in c.modifications}
@@ -175,6 +237,16 @@ def _days(days: Sequence[int]) -> str:
 def _check_amount(dose: GivenDose, rule: DoseRule) -> None:
     """Refuse an amount that is far from what was planned: most such are slips of the unit."""
     times = UsualDose(rule.amount, rule.unit, "", "").times(dose.amount_mg, "mg")
+    if rule.unit != "mg" and dose.amount_mg == rule.amount:
+        per = rule.unit.partition("/")[2]
+        _refuse(
+            f"{dose.amount_mg:g} mg of {dose.drug} on day {dose.day}, the number of the planned "
+            f"{rule.amount:g} {rule.unit}",
+            "amounts in mg",
+            f"multiply it by the patient's size in {per}; if it was {dose.amount_mg:g} mg indeed, "
+            f"write {dose.amount_mg * 1.001:g}",
+            dose.place,
+        )
     if 1.0 / _FAR < times < _FAR:
         return
     many = f"{times:,.0f} times" if times >= 1 else f"1/{1.0 / times:,.0f} of"
@@ -405,7 +477,7 @@ def _course(name: str, planned: Sequence[Planned], end: int, first: int = 1) -> 
     if not days:
         _refuse("no dose is left of what was given", remedy="give the doses that were taken")
     rules = tuple(replace(rule, days=tuple(sorted(on))) for rule, on in days.items())
-    return Course(name, rules, end - first + 1)
+    return Course(name, rules, end - first + 1, start_day=first)
 
 
 def _not_before(course: Course, end: int) -> Course:

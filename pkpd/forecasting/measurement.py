@@ -30,6 +30,12 @@ from pkpd.fitting.model.residual import ResidualError, lognormal
 from pkpd.leukaemia.parameters import read_leukaemia_card
 from pkpd.solve.cache import keep_compilations
 
+BLASTS: Mapping[str, tuple[str, ...]] = {
+    "marrow_blasts": ("MARROW_BLASTS", "BM_BLASTS", "BM_BLASTS_PCT", "BMBLASTS"),
+    "blood_blasts": ("BLOOD_BLASTS", "PB_BLASTS", "PBBLASTS"),
+}
+"""Usual names of columns of blasts: percent of nucleated marrow cells, and 10^9/L in blood."""
+
 COUNTED = ("neutrophils", "platelets", "wbc", "marrow_blasts", "blood_blasts")
 """What a forecast can learn from, by the names of `pkpd.course.course.Course`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from pkpd.data.nonmem import read_nonmem, subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.data.times import DAY_ZERO
 from pkpd.errors import DataError
-from pkpd.forecasting.measurement import COUNTED, SAME_LINE
-
-BLASTS: Mapping[str, tuple[str, ...]] = {
-    "marrow_blasts": ("MARROW_BLASTS", "BM_BLASTS", "BM_BLASTS_PCT", "BMBLASTS"),
-    "blood_blasts": ("BLOOD_BLASTS", "PB_BLASTS", "PBBLASTS"),
-}
-"""Usual names of columns of blasts: percent of nucleated marrow cells, and 10^9/L in blood."""
+from pkpd.forecasting.doubtful import (
+    blood_blasts_notes,
+    percent_notes,
+    refuse_more_than_all,
+    slips,
+)
+from pkpd.forecasting.measurement import BLASTS, COUNTED, SAME_LINE
 
 BODY: Mapping[str, tuple[str, ...]] = {
     "age": ("AGE",),
@@ -40,11 +40,6 @@ BODY: Mapping[str, tuple[str, ...]] = {
 _DOSES = ("ID", "SUBJECT", "PATIENT", "DAY", "HOUR", "DRUG", "AMT", "DURATION", "ROUTE")
 _READ = (*_DOSES, "USUBJID", "DATE", "LINE", "VALUE", *(code for c in BODY.values() for code in c))
 _CLOSE = 0.75  # ratio of `difflib` from which a column's name may be a slip for another
-
-
-_SLIP = 8.0  # times both neighbours, or that part of both: a count to look at
-_SLIP_FROM = 1.0  # 10^9/L; lower counts differ as much by chance
-_NEIGHBOURS_D = 3.0
 
 
 @dataclass(frozen=True)
@@ -200,7 +195,8 @@ def read_seen(
         of_columns = {"DV": units} if isinstance(units, str) else units
         data = read_nonmem(table, lines=lines, units=of_columns, lloq=lloq, columns=columns)
         body = _bodies(sheet)
-        return _of_dataset(data, limits or {}, body, {}, to_begin)
+        seen, notes = _of_dataset(data, limits or {}, body, {}, to_begin)
+        return seen, (*data.notes, *notes, *_first_dose(data))
     names = {code: line for line, codes in {**SPELLINGS, **BLASTS}.items() for code in codes}
     known = {code: line for code, line in names.items() if SAME_LINE.get(line, line) in COUNTED}
     asked = known | {str(k).upper(): v for k, v in (lines or {}).items()}
@@ -208,7 +204,7 @@ def read_seen(
     data = read_counts(
         table,
         lines=asked,
-        units=_units(units, sheet, known),
+        units=_units(units, sheet, asked),
         lloq=lloq,
         columns=columns,
     )
@@ -217,6 +213,22 @@ def read_seen(
     lost = [str(label) for label in dict.fromkeys(labels_of(sheet)) if label not in there]
     left = (f"left out, without a count: patients {', '.join(lost[:10])}" + more(lost),)
     return seen, (*notes, *(left if lost else ()), *unread, *_first_days(sheet, to_begin))
+
+
+def _first_dose(data: Dataset) -> tuple[str, ...]:
+    """Say of whom the table's own first dose is not on day 1, which begins at its time 0."""
+    events = data.events
+    when = np.where(events.is_dose & events.valid, events.time, np.inf).min(axis=1, initial=np.inf)
+    other = np.flatnonzero(np.isfinite(when) & ((when < 0.0) | (when >= 24.0)))
+    named = ", ".join(
+        f"{data.subjects[b]} (hour {when[b]:g}, day {int(when[b] // 24.0) + 1})" for b in other[:10]
+    )
+    told = (
+        f"first doses in the table are not on day 1, which begins at time 0: patients {named}"
+        f"{more([str(b) for b in other])}; doses of the schedule count from day 1: if treatment "
+        "began with that dose, count TIME from it",
+    )
+    return told if other.size else ()
 
 
 def _first_days(sheet: Sheet, to_begin: bool) -> tuple[str, ...]:
@@ -385,15 +397,16 @@ def _of_dataset(
             allowed=", ".join(COUNTED),
             remedy='name a column ANC, PLT or WBC, in Python also lines={1: "neutrophils"}',
         )
+    notes += blood_blasts_notes(data.events.source, lines, data.lines, data.units)
     for b, label in enumerate(np.asarray(data.subjects).tolist()):
         kept = np.array(
             [k for k in np.flatnonzero(seen.subject == b) if lines[seen.line[k]] in COUNTED], int
         )
         line = tuple(lines[seen.line[k]] for k in kept)
         value, censored = seen.value[kept].copy(), seen.censored[kept].copy()
-        notes += _percent(data.events.source, label, line, value)
         where = f"{data.events.source}, patient {label}"
-        _refuse_more_than_all(where, line, seen.time[kept] / 24.0, value, censored)
+        notes += percent_notes(where, label, line, value)
+        refuse_more_than_all(where, line, seen.time[kept] / 24.0, value, censored)
         lower = seen.lower[kept].copy()
         for k in np.flatnonzero((value <= 0) & (censored == NOT_CENSORED)):
             value[k], censored[k], lower[k] = limits.get(line[k], 0.1), BELOW, 0.0
@@ -407,67 +420,11 @@ def _of_dataset(
             dict(bodies.get(label, {})), doses.get(label, ()),
         )  # fmt: skip
         found.append(mine.taken(np.argsort(mine.time, kind="stable")))
-        notes += tuple(_slips(found[-1]))
+        notes += tuple(slips(label, found[-1].line, found[-1].time, found[-1].value))
     if early:
         patients = f"patient{'s' if len(early) > 1 else ''} {', '.join(early)}"
         notes += (f"counts before day 1 count as those of its start: {patients}; {DAY_ZERO}",)
     return tuple(found), notes
-
-
-def _percent(source: str, label: Any, line: Sequence[str], value: Floats) -> tuple[str, ...]:
-    """Refuse marrow blasts above 100 percent; ask about those that may be shares of 1."""
-    blasts = value[[name == "marrow_blasts" for name in line]]
-    if not blasts.size:
-        return ()
-    if blasts.max() > 100.0:
-        raise DataError(
-            where=f"{source}, patient {label}",
-            what=f"marrow blasts are {blasts.max():g} percent",
-            allowed="percent of nucleated marrow cells, up to 100",
-        )
-    if 0.0 < blasts.max() < 1.0:
-        return (f"marrow blasts of patient {label} are read as {blasts.max():g} percent, not as a "
-                "share",)  # fmt: skip
-    return ()
-
-
-def _refuse_more_than_all(
-    where: str, line: Sequence[str], time: Floats, value: Floats, censored: NDArray[np.int64]
-) -> None:
-    """Refuse leukocytes that are fewer than the neutrophils among them, beyond rounding."""
-    at_most = {
-        time[k]: value[k] for k, name in enumerate(line) if name == "wbc" and censored[k] >= 0
-    }
-    for k, name in enumerate(line):
-        all_of_them = at_most.get(time[k], np.inf)
-        if name == "neutrophils" and censored[k] != BELOW and value[k] > 1.1 * all_of_them + 0.1:
-            raise DataError(
-                where=f"{where}, day {int(np.floor(time[k])) + 1}",
-                what=f"WBC of {all_of_them:g} are fewer than the neutrophils among them, "
-                f"{value[k]:g} x 10^9/L",
-                remedy="correct them: columns may be swapped, or have different units",
-            )
-
-
-def _slips(one: Seen) -> Iterator[str]:
-    """Sentences on counts far above or below both of their neighbours; all of them are kept.
-
-    Of blasts there are none: they do grow and fall that fast, and those of the marrow are percent.
-    """
-    for line in dict.fromkeys(name for name in one.line if name not in BLASTS):
-        at = [k for k, name in enumerate(one.line) if name == line]
-        for before, k, after in zip(at, at[1:], at[2:], strict=False):
-            days, counts = one.time[[before, k, after]], one.value[[before, k, after]]
-            low, high = sorted((counts[0], counts[2]))
-            above = counts[1] >= _SLIP_FROM and counts[1] >= _SLIP * high
-            below = low >= _SLIP_FROM and counts[1] <= low / _SLIP
-            if (above or below) and np.diff(days).max() <= _NEIGHBOURS_D:
-                first, day, last = np.floor(days).astype(int) + 1
-                yield (
-                    f"patient {one.label}: {line.replace('_', ' ')} of {counts[1]:g} on day {day} "
-                    f"between {counts[0]:g} on day {first} and {counts[2]:g} on day {last}: "
-                    "if it is a slip, correct it"
-                )
 
 
 def _check_times(source: str, label: Any, time: Floats) -> None:

@@ -58,8 +58,9 @@ def summary(bank: Bank, weights: Floats, after_day: int) -> Found:
             ("graded",),
             _over(graded, lambda x: weights @ bank.grade_4(x, after_day + 1)),
         ),
-        "death": ((), float(weights @ np.isfinite(bank.death_day))),
     }
+    if bank.mortal:
+        found["death"] = ((), float(weights @ np.isfinite(bank.death_day)))
     if bank.dlt is not None:
         found["dlt"] = ((), _share(bank.dlt, weights))
         found["dlt_judged"] = ((), float(weights @ np.isfinite(bank.dlt)))
@@ -214,6 +215,11 @@ def start_shares(late: Floats, weights: Floats) -> dict[str, float]:
         "starts_never": _share(known * np.isinf(late), weights),
         "days_late": float(late[order[_places(total, [0.5])[0]]]) if order.size else float("nan"),
     }
+
+
+def waiting_share(late: Floats, weights: Floats, days: float) -> float:
+    """Share of those alive on a planned day who have not started so many days after it."""
+    return _share(np.where(np.isnan(late), np.nan, late > days), weights)
 
 
 def _share(event: Floats, weights: Floats) -> float:

@@ -13,7 +13,7 @@ from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
 from pkpd.forecasting.doses import gives_from
 from pkpd.forecasting.remarks import as_sentence, set_aside
-from pkpd.forecasting.summaries import start_shares
+from pkpd.forecasting.summaries import start_shares, waiting_share
 from pkpd.forecasting.weighing import FEWEST, Weighed
 
 if TYPE_CHECKING:
@@ -313,7 +313,9 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
 def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
     """Nadir, grade 4, toxicity, remission and death in lines, or that they are not known."""
     if not weighed.trusted:
-        return [f"Nadir, toxicity, remission and death are {NOT_KNOWN} for the same reason."]
+        also = ", remission and death" if weighed.bank.mortal else ""
+        parts = f"Nadir, toxicity{also}" if also else "Nadir and toxicity"
+        return [f"{parts} are {NOT_KNOWN} for the same reason."]
     lines = []
     for line in one["graded"].values:
         low, middle, high = (
@@ -358,7 +360,16 @@ def starts_ahead(weighed: Weighed) -> list[str]:
     lines = []
     for start in weighed.bank.starts:
         share = start_shares(start.late, weighed.weights)
-        if start.planned_day <= weighed.seen.last_day or not share["alive"]:
+        if not share["alive"]:
+            continue
+        if start.planned_day <= weighed.seen.last_day:
+            over = weighed.seen.last_day - start.planned_day
+            waits = waiting_share(start.late, weighed.weights, over)
+            if waits > 0.0:
+                lines.append(
+                    f"{start.name}, planned for day {start.planned_day}, still waits for counts "
+                    f"after day {weighed.seen.last_day} in {percent(waits)}"
+                )
             continue
         days = f" (median {share['days_late']:.0f} days)" if share["starts_late"] else ""
         on_time, late, never = (percent(share[name]) for name in STARTS)
@@ -381,8 +392,8 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
     name = main_criterion(weighed)
     last = int(data["day"].values[-1])
     rows: list[tuple[str, ...]] = [
-        ("", *(f"grade 4 {line} ahead" for line in data["graded"].values), "death",
-         f"{name}: median day", f"by day {last}")
+        ("", *(f"grade 4 {line} ahead" for line in data["graded"].values),
+         *(["death"] if "death" in data else []), f"{name}: median day", f"by day {last}")
     ]  # fmt: skip
     for other in data["continuation"].values:
         mine = data.sel(continuation=other)
@@ -392,7 +403,7 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
             (
                 str(other),
                 *(percent(float(v)) for v in mine["grade_4_ahead"].values),
-                percent(float(mine["death"])),
+                *([percent(float(mine["death"]))] if "death" in mine else []),
                 "not low" if day == 0 else f"{day or never}",
                 percent(float(mine["recovered"].sel(criterion=name, day=last))),
             )

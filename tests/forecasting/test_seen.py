@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 import pkpd
-from pkpd.errors import PkpdError
+from pkpd.endpoints.clock import clock_of, has_further_cycle
+from pkpd.errors import DataError, PkpdError
 from pkpd.forecasting import as_given, continuation, next_cycle, read_seen
 from pkpd.forecasting.doses import how_given, named_alternatives
 from pkpd.forecasting.seen import GivenDose
-from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Regimen
+from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, plan
 
 LENALIDOMIDE = pkpd.daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
 CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
@@ -139,10 +140,12 @@ def test_doses_of_tables_in_the_style_of_nonmem_are_told_not_to_be_used():
         "ID": 1, "TIME": [0.0, 24, 96, 168], "EVID": [1, 0, 0, 0], "AMT": [500, 0, 0, 0],
         "DV": [0, 2.1, 1.2, 0.7], "CMT": [1, 2, 2, 2],
     }  # fmt: skip
-    told = ("doses of data frame are not used: patients get the schedule's",)
+    told = "doses of data frame are not used: patients get the schedule's"
     frame = pd.DataFrame(table)
-    assert read_seen(frame, lines={2: "neutrophils"})[1] == told
-    assert read_seen(pkpd.read_nonmem(frame, lines={2: "neutrophils"}))[1] == told
+    notes = read_seen(frame, lines={2: "neutrophils"})[1]
+    assert told in notes
+    assert any("TIME as hours" in one for one in notes)  # what the reader of the table says, too
+    assert read_seen(pkpd.read_nonmem(frame, lines={2: "neutrophils"}))[1] == (told,)
     assert (
         read_seen(frame[frame["EVID"] == 0].drop(columns="EVID"), lines={2: "neutrophils"})[1] == ()
     )
@@ -217,7 +220,7 @@ def test_doses_that_were_given_take_the_place_of_those_planned_on_their_days():
     assert calendar(given)[:5] == [(1, "clofarabine", 9.0), *before[2:], (29, "lenalidomide", 10.0)]
     assert len(calendar(given)) == 4 + 21
     assert how_given(planned, doses, 12) == (
-        "clofarabine: doses of days 1, 2 as given, of days 3-5 as planned",
+        "clofarabine: doses of days 1, 2 as given (9 mg), of days 3-5 as planned",
     )
     during = as_given(planned, [GivenDose(29, "lenalidomide", 5.0)], 30)
     assert calendar(during) == [
@@ -279,10 +282,74 @@ def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():
     given = as_given(CLOFARABINE, [*moved, *zeros], 12)
     assert [day for day, *_ in calendar(given)] == [2, 3, 4, 6]
     (text,) = how_given(CLOFARABINE, [*moved, *zeros], 12)
-    assert text == "clofarabine: doses of days 1-6 as given"
+    assert text == (
+        "clofarabine: doses of days 1-6 as given (9 mg); none is planned after these: doses ahead "
+        "of a cycle that was moved need rows, too"
+    )
     # what is planned after the last count is not told yet
     early = as_given(CLOFARABINE, [GivenDose(1, "clofarabine", 9.0)], 1)
     assert [amount for _, _, amount in calendar(early)] == [9.0, 5.0, 5.0, 5.0, 5.0]
+
+
+def test_cycles_that_have_begun_stay_cycles_of_their_courses():
+    """They were one course: "the first cycle" ended with the last of them, and names were lost."""
+    twice = CLOFARABINE.repeat(2, cycle_days=28)
+    rows = [GivenDose(29, "clofarabine", 9.0)]
+    given = as_given(twice, rows, 36)
+    assert given.start_days == (1, 29)
+    name = twice.courses[0].name
+    assert [course.name for course in given.courses] == [name, f"{name}, cycle 2"]
+    plans = [plan(one, 60) for one in (twice, given)]
+    clocks = [clock_of(one, "first_dose", 42) for one in plans]
+    assert [one.last_dose_day for one in clocks] == [4, 4]
+    assert all(has_further_cycle(*pair) for pair in zip(plans, clocks, strict=True))
+    again = CLOFARABINE.then(Course("consolidation", LENALIDOMIDE.courses[0].doses, 28), 29)
+    named = as_given(again, [GivenDose(2, "clofarabine", 0.0)], 36)
+    assert "consolidation" in [course.name for course in named.courses]
+
+
+def test_a_course_that_waits_at_its_gate_is_not_put_in_as_given():
+    """A row of another drug forced the whole course, whatever the counts were."""
+    gate = Gate((Criterion("neutrophils", 1.0),))
+    planned = CLOFARABINE.then(LENALIDOMIDE, start_day=29, gate=gate)
+    given = as_given(planned, [GivenDose(3, "clofarabine", 0.0)], 33)
+    assert given.courses[-1] == planned.courses[-1]
+    begun = as_given(planned, [GivenDose(31, "lenalidomide", 10.0), *(
+        GivenDose(day, "lenalidomide", 0.0) for day in (29, 30, 32, 33))], 33)  # fmt: skip
+    assert begun.courses[-1].gate is None
+    assert calendar(begun)[5] == (31, "lenalidomide", 10.0)
+
+
+def test_amounts_per_size_are_no_mg():
+    with pytest.raises(PkpdError, match=r"5 mg of .* on day 1, the number of the planned 5"):
+        as_given(CLOFARABINE, [GivenDose(1, "clofarabine", 5.0)], 8)
+
+
+def test_blasts_of_the_blood_are_counts():
+    table = {"DAY": [1, 8], "WBC": [3.1, 1.0], "ANC": [0.6, 0.3], "PB_BLASTS": [40, 5]}
+    with pytest.raises(DataError, match=r"day 1: WBC of 3.1 are fewer .* blood blasts .*WBC / 100"):
+        read_seen(table)
+    with pytest.raises(
+        DataError, match=r"blasts of the blood are in %; allowed: 10\^9/L; multiply"
+    ):
+        read_seen(table, units={"PB_BLASTS": "%"})
+    told = "blasts of the blood are read as 10^9/L, not as percent"
+    assert told in read_seen(table | {"PB_BLASTS": [1.2, 0.05]})[1]
+
+
+def test_one_unit_is_that_of_lines_under_names_of_the_users_own():
+    """It was ignored: 20 neutrophils in a microlitre were 20 x 10^9/L."""
+    table = {"DAY": [1, 8, 11], "NEU": [2000, 10, 20]}
+    (one,), _ = read_seen(table, units="cells/uL", lines={"NEU": "neutrophils"})
+    np.testing.assert_allclose(one.value, [2.0, 0.01, 0.02])
+
+
+def test_a_first_dose_that_is_not_on_day_1_is_told():
+    table = {"ID": 1, "TIME": [0.0, 121, 300], "EVID": [0, 1, 0], "AMT": [0, 9, 0],
+             "DV": [2.1, 0, 0.4], "CMT": [2, 1, 2]}  # fmt: skip
+    notes = read_seen(pd.DataFrame(table), lines={2: "neutrophils"})[1]
+    told = "not on day 1, which begins at time 0: patients 1 (hour 121, day 6)"
+    assert any(told in one for one in notes)
 
 
 def test_a_dose_of_a_table_is_refused_with_its_row(tmp_path):
