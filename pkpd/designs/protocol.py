@@ -272,6 +272,10 @@ class Design(ABC):
                 out = tuple(j for j in out if j > level)
             return Decision(action, level, reason, eliminated=out)
         mtd = int(self.recommend(batch, found)[0]) or None
+        left = int(batch.pending.sum())
+        if left and mtd and not self.uses_pending:
+            verb = "is" if left == 1 else "are"
+            reason = f"{reason[:-1]}; {patients(left)} {verb} pending, and the dose may change."
         return Decision(action, None, reason, why, mtd, out)
 
     def _filling(self, data: TrialData, batch: Trials) -> Decision:

@@ -348,4 +348,5 @@ def days_line(found: xr.Dataset) -> str:
     backfilled = float(np.sum(found.backfilled))
     text = f"It takes {days:.0f} days (+- {error:.1f}), accrual suspended for {wait:.0f}"
     text += f"; {backfilled:.1f} patients are backfilled" if backfilled else ""
+    text += "; patients who cannot be judged, and their places, take no time here"
     return f"{text}; {found.attrs['trials']} trials simulated."

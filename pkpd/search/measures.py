@@ -189,8 +189,10 @@ def lanes_of(
     if clock in found.dlt:
         made["dlt"] = found.dlt[clock]
     for line in THRESHOLDS:
-        if ("nadir", line) in values:
-            made[f"nadir_{line}"] = np.log(np.maximum(values["nadir", line], _LEAST))
+        # of the whole course, not from the day on which the rule's clock starts
+        if ("nadir", line, "") in found.values:
+            lowest = found.values["nadir", line, ""]
+            made[f"nadir_{line}"] = np.log(np.maximum(lowest, _LEAST))
             made[f"grade_4_{line}"] = values["grade_4", line]
     if ("remission_any_counts", "") in values:
         made["remission"] = values["remission_any_counts", ""]

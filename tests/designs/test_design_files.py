@@ -149,7 +149,7 @@ def test_characteristics_of_the_command():
     assert "dose B 0.250 54.13 % 13.03 3.26" in plain(asked)
     simulated = run(FOLDER / "bf_boin.toml", "--characteristics", "--trials", "200").output
     assert "simulated" in simulated
-    assert "patients are backfilled; 200 trials simulated." in simulated
+    assert "patients are backfilled; patients who cannot be judged, and" in simulated
     risks = "--risks", "0.1,0.2,0.3,0.4,0.5", "--trials", "20"
     without = run(FOLDER / "bf_boin.toml", *risks).output
     assert "No rates of response are given: nobody is backfilled." in without

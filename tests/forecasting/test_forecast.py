@@ -79,6 +79,10 @@ def test_whether_the_next_cycle_is_late_is_told(source):
     assert table["days_late"] == start.late[late][order][half]
     past = pkpd.forecast(source, {"DAY": [1, 30], "ANC": [1.5, 1.2]}, twice, 60, bank=1000)
     assert "planned day" not in past.summary()
+    slow = {"DAY": [1, 14, 28, 35], "ANC": [2.0, 0.1, 0.3, 0.8]}
+    waits = pkpd.forecast(source, slow, twice, 60, bank=2000, engine="smc")
+    (told,) = (line for line in waits.summary().splitlines() if "still waits" in line)
+    assert "cycle 2, planned for day 29, still waits for counts after day 35 in" in told
 
 
 def test_no_sentence_rests_on_a_few_virtual_patients(source):

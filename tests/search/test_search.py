@@ -31,7 +31,7 @@ from pkpd.search import (
     menu_of,
     search_schedules,
 )
-from pkpd.search.measures import days_low, dose_measures, planned
+from pkpd.search.measures import days_low, dose_measures, lanes_of, planned
 from pkpd.search.result import _why_nothing
 from pkpd.search.simulate import PRIOR, WITHOUT
 from pkpd.search.words import _kept, not_told_apart
@@ -282,6 +282,25 @@ def test_days_after_death_are_low():
     )
     assert course.mornings_alive.tolist() == [4, 3]
     assert days_low(course).tolist() == [2.0, 3.0]
+
+
+def test_a_nadir_is_of_the_whole_course_whatever_the_clock():
+    """A later clock's nadir took its place: a deep fall under the first course was not seen."""
+    course = Course(
+        mornings={"neutrophils": np.array([[2.0, 0.05, 2.0, 0.9]])},
+        platelets_with_transfused=None,
+        transfused=np.zeros((1, 4), dtype=bool),
+        first_day=np.ones((1, 1), dtype=np.int64),
+    )
+    values = {
+        ("nadir", "neutrophils", ""): np.array([0.05]),
+        ("grade_4", "neutrophils", "grade 4"): np.array([1.0]),
+        ("nadir", "neutrophils", "from consolidation day 1"): np.array([0.9]),
+    }
+    found = SimpleNamespace(values=values, dlt={})
+    made = lanes_of(found, course, "consolidation", SimpleNamespace(), ())
+    assert np.exp(made["nadir_neutrophils"]) == pytest.approx(0.05)
+    assert made["grade_4_neutrophils"] == 1.0
 
 
 def test_the_result_tells_everything(found, told, tmp_path):

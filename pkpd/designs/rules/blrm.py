@@ -233,7 +233,8 @@ def dose_by_mtd(
     doses
         Amounts, rising.
     quantile
-        Probability of having chosen too high a dose (EWOC's feasibility bound).
+        Of the posterior. The closest dose may lie above it: the probability that it exceeds the
+        maximum tolerated dose is then more than ``quantile``, and this is not EWOC's bound.
     most
         Highest amount that may be given.
 

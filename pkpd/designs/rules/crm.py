@@ -222,10 +222,15 @@ class CRM(ModelDesign):
         return self.capped(data, level)
 
     def _initial(self, data: Trials) -> np.ndarray:
-        """Dose of the next patient while nobody has had a DLT."""
+        """Dose of the next patient while nobody has had a DLT.
+
+        After the last of the initial doses one more each time, as soon as nobody at the present one
+        is pending: patients of whom nothing is known yet are no reason to go up.
+        """
         turn = data.treated.sum(axis=1)
         planned = np.array([*self.initial, 0])[np.minimum(turn, len(self.initial))]
-        return np.where(planned > 0, planned, np.minimum(data.current + 1, self.levels))
+        known = data.at(data.pending) == 0
+        return np.where(planned > 0, planned, np.minimum(data.current + known, self.levels))
 
     def select(self, data: Trials | TrialData) -> np.ndarray:
         """Dose that would be given next; 0 for none."""
@@ -239,7 +244,9 @@ class CRM(ModelDesign):
         level = int(decision.level[0])
         if self.initial and data.dlts.sum() == 0 and level:
             patients = int(data.treated.sum())
-            text = f"none of {patients} patients has had a DLT: the initial doses go on"
+            ended = patients >= len(self.initial)
+            goes = "one dose higher once nobody is pending" if ended else "the initial doses go on"
+            text = f"none of {patients} patients has had a DLT: {goes}"
             planned = int(self._initial(data)[0])
             if level < planned:
                 text += f", but dose {level + 1} exceeds {self._over(data, level + 1)}"

@@ -235,9 +235,13 @@ class IntervalDesign(Design):
         return int(allowed[-1]) + 1 if len(allowed) else 0
 
     def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
-        """Posterior probability under a uniform prior of the dose's own risk."""
+        """Posterior probability under a uniform prior of the dose's own risk.
+
+        Pending patients have no DLT so far and count so, as where a dose is dropped: a DLT is known
+        at once, and without those who wait for one, DLTs alone would come in.
+        """
         data = self._batch(data, level, limit)
-        return beta_exceeds(data.dlts[:, level - 1], data.completed[:, level - 1], limit)
+        return beta_exceeds(data.dlts[:, level - 1], data.treated[:, level - 1], limit)
 
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Rate at the present dose beside the boundaries."""

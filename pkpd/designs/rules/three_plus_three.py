@@ -154,7 +154,9 @@ class RollingSix(_CountingDesign):
     Attributes
     ----------
     enrolled_most
-        Patients at a dose, at most.
+        Patients at a dose, at most. With fewer than six, as many with one DLT are tolerated: of
+        three one, which passes a dose of a risk of 33 % in 75 % of trials, where six pass it in
+        fewer; it is not the published design then.
 
     Examples
     --------

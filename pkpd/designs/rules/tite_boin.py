@@ -226,10 +226,12 @@ class TiteBOIN(BOIN):
             return f"{text}: {rate} (boundaries {low:.2f} and {high:.2f}){holds}"
         bounds = []
         if np.isfinite(up):
-            bounds.append("escalate whatever it is" if up <= 0 else f"escalate at {up:.2f} or more")
+            always = up <= 0 and s >= 0  # a forecast may weigh less than nothing
+            bounds.append("escalate whatever it is" if always else f"escalate at {up:.2f} or more")
         if np.isfinite(down) and down > 0:
             always = down >= c - many
             bounds.append(
                 "de-escalate whatever it is" if always else f"de-escalate at {down:.2f} or less"
             )
-        return f"{text}; {', '.join(bounds) or 'stay whatever it is'}{holds}"
+        stays = "stay whatever it is" if s >= 0 else "stay"
+        return f"{text}; {', '.join(bounds) or stays}{holds}"

@@ -1,0 +1,41 @@
+"""What patients whose assessment goes on count for, where that decides."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from pkpd.designs import Pending, TiteBOIN, TiteCRM, TrialData
+
+
+def test_a_stop_for_toxicity_counts_those_who_are_pending():
+    """One DLT on day 5 and two patients near the end of their window were one DLT of one."""
+    seen = TrialData((3, 0, 0), (1, 0, 0), current=1, pending=(Pending(1, 0.9), Pending(1, 0.9)))
+    found = float(TiteBOIN(levels=3, target=0.3).exceeds(seen, 1, 0.3)[0])
+    assert found == pytest.approx(stats.beta.sf(0.3, 2, 3))  # .652, and not .91
+
+
+def test_a_weight_below_nothing_is_no_escalation_whatever_it_is():
+    design = TiteBOIN(levels=3, target=0.3)
+    seen = TrialData((3, 6, 0), (0, 1, 0), current=2, pending=(Pending(2, -3.0),))
+    found = design.next_dose(seen)
+    assert found.action.name == "STAY"
+    assert "whatever" not in found.reason
+    assert "escalate at -0.77 or more" in found.reason
+
+
+@pytest.mark.parametrize(("pending", "level"), [(1, 1), (0, 2)])
+def test_after_the_initial_doses_nobody_goes_up_before_something_is_known(pending, level):
+    """A patient a day had one dose more each, with a window of half a year."""
+    design = TiteCRM(
+        levels=4, target=0.25, skeleton=(0.1, 0.25, 0.4, 0.5), initial=(1, 1, 1), coherence="rate"
+    )
+    seen = TrialData(
+        (3, 0, 0, 0),
+        (0, 0, 0, 0),
+        current=1,
+        pending=tuple(Pending(1, 0.04) for _ in range(pending)),
+    )
+    found = design.next_dose(seen)
+    assert found.level == level
+    assert "one dose higher once nobody is pending" in found.reason
