@@ -124,6 +124,15 @@ class _Parts:
         blocked = [name for block in self.model.correlated for name in block]
         return [*self.model.correlated, *((n,) for n in self.model.varying if n not in blocked)]
 
+    def doses_need(self) -> list[str]:
+        """Say which compartment doses need: where none is named these programs take the first."""
+        place = self.equations.system.dose_compartment
+        if place == 1:
+            return []
+        return [
+            f"doses go into compartment {place}, {self.states[place - 1]}: give them CMT {place}"
+        ]
+
     def dosing(self) -> list[tuple[str, str, str]]:
         """Letter, state and expression of every parameter of doses."""
         out = []
@@ -146,7 +155,7 @@ def mrgsolve_text(model: PopulationModel, data: Dataset | None = None) -> str:
     defaults = covariate_defaults(model, data)
     out += ["// covariates; columns of the data take the place of these values"] * bool(defaults)
     out += [f"{name} = {number(value)} // {words}" for name, (value, words) in defaults.items()]
-    out += ["", "[CMT] " + " ".join(parts.states)]
+    out += ["", *(f"// {told}" for told in parts.doses_need()), "[CMT] " + " ".join(parts.states)]
     at = 0
     for block in parts.blocks():
         out += ["", "[OMEGA] @block" if len(block) > 1 else "[OMEGA]"]
@@ -194,6 +203,7 @@ def rxode2_text(model: PopulationModel, program: str = "nlmixr2") -> str:
     words = {"F": "f", "ALAG": "alag", "D": "dur", "R": "rate"}
     out += [f"    {words[letter]}({state}) = {name}" for letter, state, name in parts.dosing()]
     out += [f"    {state}(0) = {RXODE2.expression(value)}" for state, value in parts.starts]
+    out += [f"    # {told}" for told in parts.doses_need()]
     out += _text(RXODE2, parts.ode, "    ")
     out += [
         f"    d/dt({state}) = {RXODE2.expression(slope)}"

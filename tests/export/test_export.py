@@ -639,3 +639,21 @@ def test_a_shape_of_zero_is_the_normal_distribution(tmp_path, shape):
     run_.run(parse_code(record).statements)
     moved = 0.4 if shape == 0 else np.expm1(0.4 * shape) / shape
     assert float(run_.values["CL"]) == pytest.approx(3.0 * np.exp(moved), rel=1e-12)
+
+
+@pytest.mark.parametrize(("program", "mark"), [("mrgsolve", "//"), ("rxode2", "#")])
+@pytest.mark.parametrize("into", ["central", "effect"])
+def test_programs_that_dose_the_first_compartment_are_told_of_another(
+    tmp_path, program, mark, into
+):
+    structure = ode_model(
+        lambda t, y, p: {"effect": -p["k"] * y["effect"], "central": -p["k"] * y["central"]},
+        states=["effect", "central"],
+        parameters=["k"],
+        doses_into=into,
+        outputs={"concentration": lambda y, p: y["central"]},
+    )
+    model = PopulationModel(structure, [parameter("k", 0.1)], residual.additive(1.0))
+    text = export_model(model, tmp_path / "a.txt", program).read_text()
+    told = f"{mark} doses go into compartment 2, central: give them CMT 2"
+    assert (told in text) == (into == "central")
