@@ -115,6 +115,11 @@ def translate(
         + (" (AMT was a rate; rows with the negative rate end them)" if infusions else "")
         + "; RATE was not read"
     )
+    if np.any(kind[rows] == _FIXED_DURATION):
+        note += (
+            "; codes of a fixed duration (2 before the last four digits) are rates here: a "
+            "bioavailability in the model changes their duration, and in RxODE their rate"
+        )
     return out, note
 
 
