@@ -280,7 +280,7 @@ def lanes_of(
 
 def carried(who: Identities, before: Lanes, after: Lanes, seed: int) -> Identities:
     """Take the same patients for another regimen: scores by name, further ones are drawn."""
-    if before is after:
+    if before.regimen is after.regimen:
         return who
     first = before.size - len(before.names)
     place = {name: first + i for i, name in enumerate(before.names)}

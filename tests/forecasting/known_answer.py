@@ -74,6 +74,7 @@ class FlatLanes:
     regimen: Any = REGIMEN
     size: int = 3
     given: dict[str, float] = field(default_factory=dict)
+    given_until: int | None = None
 
     @property
     def draws(self) -> int:

@@ -35,7 +35,7 @@ def walk(regimen, *counts):
     for day in range(days):
         seen = np.zeros((3, width))
         seen[:2] = counts[:, day].T
-        decide(0, width, day, seen, rules, state, out, today, none)
+        decide(0, width, day, NEVER, seen, rules, state, out, today, none)
         amounts[:, day] = today
     # a bit for each drug that was given, as the amounts of its slots say
     of_slot = np.array([slot.drug_index for slot in dosing.slots])
