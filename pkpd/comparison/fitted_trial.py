@@ -14,7 +14,15 @@ from pkpd.comparison.assumptions import RUN_OPTIONS
 from pkpd.comparison.lanes import reported
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.marrow_words import NOT_TESTED, fit_assumptions
-from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
+from pkpd.comparison.ready import (
+    Ready,
+    as_compared,
+    moved_of,
+    named_after,
+    patients_of,
+    rules_of,
+    trial_hash,
+)
 from pkpd.comparison.results import EndpointRow, PosteriorRow
 from pkpd.comparison.rows import PREDICTED as OF_LINES
 from pkpd.comparison.scenario import Scenario, Variant
@@ -50,6 +58,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
     """
     _check_variant(variant, trial)
     name, population = patients_of(variant, trial)
+    trial = as_compared(variant, trial, name, population)
     rules, hashes = rules_of(variant, trial)
     hashes |= trial_hash(trial)
     hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))

@@ -10,7 +10,15 @@ from pkpd.cards.drug_actions import FRIBERG
 from pkpd.cards.files import find_card
 from pkpd.comparison.assumptions import RUN_OPTIONS, joint_model
 from pkpd.comparison.marrow_words import NOT_LEARNED, marrow_assumptions
-from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
+from pkpd.comparison.ready import (
+    Ready,
+    as_compared,
+    moved_of,
+    named_after,
+    patients_of,
+    rules_of,
+    trial_hash,
+)
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.simulated import simulated_text
 from pkpd.course.transfusion import TransfusionPolicy
@@ -31,6 +39,7 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
     """
     options = {key: variant.options.get(key, v[0]) for key, v in RUN_OPTIONS.items()}
     name, population = patients_of(variant, trial)
+    trial = as_compared(variant, trial, name, population)
     model = joint_model(trial, variant.options, variant.cards)
     rules, hashes = rules_of(variant, trial)
     hashes |= model.hashes() | trial_hash(trial)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.leukaemia_limits import assumed_texts, idle_inputs, trial_limits
 from pkpd.comparison.marrow_words import differences_in_words, leukaemia_assumptions
 from pkpd.comparison.questions import answers
-from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
+from pkpd.comparison.ready import Ready, as_compared, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow, Question
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.shares import CohortShares
@@ -71,11 +70,7 @@ def learned_trial(
         If a card cannot be used.
     """
     name, population = patients_of(variant, trial)
-    if variant.population:
-        # as the trial's file would name it
-        own = name.endswith(".toml")
-        beside = os.path.relpath(name, Path(trial.path).parent) if own else name
-        trial = replace(trial, population=beside, disease=population.disease)
+    trial = as_compared(variant, trial, name, population)
     arms = arms_of_trial(trial, None, None, variant.options, variant.cards)
     rules, hashes = rules_of(variant, trial)
     hashes |= trial_hash(trial)

@@ -208,7 +208,7 @@ def _start_of_drug(
     for cohort in trial.cohorts:
         # nothing after the last day on which it may start is asked for
         last = _last_start(cohort.regimen, course, wait)
-        key = (*_until(cohort.regimen, course), last)
+        key = (*_until(cohort.regimen, course), last, cohort.medians)
         if key not in done:
             schedule = replace(arms[cohort.id].schedule, horizon_days=last)
             arm = replace(arms[cohort.id], schedule=schedule)
@@ -316,7 +316,15 @@ def _cycle_by_cycle(
     limits = {line: grade_words(grades, line, 3).removeprefix("< ") for line in LINES}
     toxic, improved = [], []
     for cohort in trial.cohorts:
-        days = cohort.regimen.courses[0].cycle_days
+        first = cohort.regimen.courses[0]
+        if first.between is not None or cohort.regimen.start_days[0] != 1:
+            raise PkpdError(
+                where=f"trial {trial.id}, question {asked.name}, cohort {cohort.id}",
+                what="its cycles are windows of planned days, and counts or the start delay them",
+                remedy="leave the question out, or compare the schedule without a gate between "
+                "cycles",
+            )
+        days = first.cycle_days
         cycles = min(cohort.regimen.courses[0].cycles, trial.horizon_days // days)
         arm = arms[cohort.id]
         longer = replace(

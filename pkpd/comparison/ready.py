@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pkpd.ensemble.ensemble import Ensemble, Treated
 from pkpd.errors import PkpdError
 from pkpd.schedule import plan
 from pkpd.subjects import Population, with_medians
-from pkpd.trials import Arm, Cohort, DLTRule, Trial
+from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
 
 Read = Callable[[Course], LaneEndpoints]
 RestsOn = Callable[[Mapping[str, Floats], Mapping[str, Floats]], Question | None]
@@ -148,6 +149,47 @@ def patients_of(variant: Variant, trial: Trial) -> tuple[str, Population]:
         found = load_population(variant.population)
         return variant.population, with_medians(found, dict(trial.medians))
     return beside_trial(trial.population, trial), population_of(trial)
+
+
+def as_compared(variant: Variant, trial: Trial, name: str, population: Population) -> Trial:
+    """Trial as a variant compares it: its patients and its rule in the place of the file's.
+
+    What the trial published of its own rule is of another event then, and stands beside nothing.
+
+    Parameters
+    ----------
+    variant, trial
+        What is compared.
+    name, population
+        As `patients_of` gives them.
+    """
+    if variant.population:
+        # as the trial's file would name it
+        beside = os.path.relpath(name, Path(trial.path).parent) if name.endswith(".toml") else name
+        trial = replace(trial, population=beside, disease=population.disease)
+    if not variant.rule:
+        return trial
+    rule = os.path.abspath(variant.rule) if variant.rule.endswith(".toml") else variant.rule
+    arms = [
+        replace(arm, cohorts=tuple(
+            replace(one, rule=rule, published=_of_another_rule(one.published))
+            for one in arm.cohorts
+        ))
+        for arm in trial.arms
+    ]  # fmt: skip
+    return replace(
+        trial, arms=tuple(arms), rule=rule, rule_change=(), rule_is_protocols=False, rule_note="",
+        published=_of_another_rule(trial.published),
+    )  # fmt: skip
+
+
+def _of_another_rule(published: Sequence[PublishedOutcome]) -> tuple[PublishedOutcome, ...]:
+    """Name the outcomes of a protocol's rule for what they are."""
+    return tuple(
+        replace(one, endpoint=f"{one.endpoint} by the protocol's rule")
+        if PREDICTED.get(one.endpoint) == ("dlt", "") else one
+        for one in published
+    )  # fmt: skip
 
 
 def moved_of(trial: Trial, population: Population) -> dict[str, Population]:

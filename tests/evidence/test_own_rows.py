@@ -26,6 +26,7 @@ from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.populations import evidence_folder
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
 from pkpd.evidence.updating import own_rows
+from pkpd.evidence.updating.nested import counted_once
 from pkpd.evidence.updating.reweight import thetas_of
 
 HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark,age_median,line"
@@ -331,3 +332,29 @@ def test_a_row_that_is_published_already_is_named_with_its_file():
         joined(published, mine)
     assert str(error.value).startswith("mine.csv, row 7, column endpoint: ")
     assert f"name {published.rows[0].id} in replaces, or give" in str(error.value)
+
+
+def test_patients_are_learned_from_once(tmp_path):
+    """CR, CR + CRi, ORR and two days of death of one arm counted as if they were five trials."""
+    named = [("cr_rate", 14), ("cr_cri_rate", 18), ("orr", 20), ("day30_mortality", 3),
+             ("day60_mortality", 5)]  # fmt: skip
+    rows = [of_share(14, 40).replace("cr_rate,,14", f"{name},,{events}") for name, events in named]
+    once, told = counted_once(load_evidence(table(tmp_path, *rows)))
+    kept = [(row.endpoint.name, row.numerator) for row in once if not row.unused]
+    assert kept == [("cr_rate", 14), ("cri_rate", 4), ("day60_mortality", 5)]
+    assert [row.unused for row in once if row.unused] == [
+        "it counts patients whom row 2 counts", "it counts patients whom row 6 counts"
+    ]  # fmt: skip
+    assert "its 18 are the 14 of row 2 and 4 more" in told[0]
+    # the three that are left exclude one another: one term, each patient in one of its parts
+    likelihood = EvidenceLikelihood(refined(once))
+    (term,) = likelihood.terms
+    assert term.kind == "Dirichlet-multinomial"
+    assert len(term.rows) == 3
+
+
+def test_two_cohorts_of_one_arm_are_other_patients(tmp_path):
+    rows = [of_share(2, 6), of_share(5, 14)]
+    once, told = counted_once(load_evidence(table(tmp_path, *rows)))
+    assert not told
+    assert not any(row.unused for row in once)

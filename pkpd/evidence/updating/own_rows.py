@@ -33,6 +33,7 @@ from pkpd.evidence.table.endpoints import is_part_of
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
+from pkpd.evidence.updating.nested import counted_once
 from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, thetas_of
 from pkpd.machine import cores
 
@@ -196,10 +197,11 @@ def learn_rows(
         raise PkpdError(where="rows", what="no posterior is shipped", remedy=HOW_TO_GET_ONE)
     known.require_converged("learning from rows")
     own, published = load_evidence(path), published_rows()
+    _refuse_impossible([row for row in own if not row.unused], str(path))
+    own, apart = counted_once(own)
     table, studies = _with_published(own, published)
     # own rows come after the published ones, whose ids they may have taken
     uses = list(how_used(table))[-len(own) :]
-    _refuse_impossible([use.row for use in uses if use.kind], str(path))
     if not any(use.kind for use in uses):
         why = "; ".join(f"row {use.row.line}: {use.why}" for use in uses[:3])
         raise DataError(where=str(path), what=f"no row can be learned from ({why})")
@@ -216,7 +218,7 @@ def learn_rows(
         )
     again = studies & set(known.studies)
     change = reweighted(known, again, said)
-    notes = [*_lines_in_words(own), *_notes(known, rows, patients)]
+    notes = [*apart, *_lines_in_words(own), *_notes(known, rows, patients)]
     own_again = sorted(again & {row.study for row in own})
     if own_again:
         notes.append(f"in place of what was learned of {', '.join(own_again)} before")
@@ -274,7 +276,9 @@ def _said(
             told = summarise(list(shares.values()), list(days.values()), seen, theta)
             values = np.full(len(rows), np.nan)
             values[list(shares)] = told.share
-            values[list(days)] = np.exp(told.days[:, 0])
+            # a mean beside a mean: column 3 is its logarithm, column 0 that of the median
+            column = [3 if rows[place].endpoint.kind == "mean" else 0 for place in days]
+            values[list(days)] = np.exp(told.days[np.arange(len(column)), column])
             found.append((one.by_study, one.by_term, values))
         return found
 

@@ -1,0 +1,96 @@
+"""Rows of one's own that count the same patients: each patient is learned from once.
+
+A trial prints complete remissions, complete remissions with or without full counts, responses, and
+deaths by day 30 and by day 60: each contains the one before. As rows of their own they would count
+as so many trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pkpd.evidence.table.endpoints import endpoint_of, is_part_of
+from pkpd.evidence.table.rows import EvidenceRow
+from pkpd.evidence.table.table import EvidenceTable
+
+_ORDER = ("cr_rate", "cri_rate", "crp_rate", "cr_cri_rate", "pr_cr_rate", "orr", "cr_after_c1")
+"""Responses, those first that say most of counts."""
+
+
+def counted_once(table: EvidenceTable) -> tuple[EvidenceTable, list[str]]:
+    """Take counts apart that contain one another, or leave out the one that adds least.
+
+    Of complete remissions (A of n) and complete remissions with or without full counts (B of n)
+    the second becomes incomplete ones, B less A of n. Of other responses within one another the
+    first of :data:`_ORDER` remains, of deaths those by the last day.
+
+    Parameters
+    ----------
+    table
+        One's own rows.
+
+    Returns
+    -------
+    EvidenceTable, list of str
+        The rows, those that are left out marked with the reason; and a sentence for each that was
+        taken apart.
+    """
+    other: dict[int, EvidenceRow] = {}
+    told: list[str] = []
+    for category, rows in _groups(table):
+        kept = _deaths(rows) if category == "death" else _responses(rows, told)
+        other |= {row.line: row for row in kept}
+        for row in rows:
+            if row.line not in other:
+                own = min((one.line for one in kept), default=row.line)
+                why = f"it counts patients whom row {own} counts"
+                other[row.line] = replace(row, unused=why)
+    return replace(table, rows=tuple(other.get(row.line, row) for row in table)), told
+
+
+def _groups(table: EvidenceTable) -> Iterator[tuple[str, list[EvidenceRow]]]:
+    """Rows of the same patients: of an arm, or of as many of it where an endpoint stands twice."""
+    arms: dict[tuple[str, str, str], list[EvidenceRow]] = {}
+    for row in table:
+        if row.endpoint.category and not row.unused:
+            arms.setdefault((row.study, row.arm, row.endpoint.category), []).append(row)
+    for (_, _, category), rows in arms.items():
+        names = [row.endpoint.name for row in rows]
+        if len(set(names)) == len(names):
+            yield category, rows
+            continue
+        for size in dict.fromkeys(row.denominator for row in rows):
+            yield category, [row for row in rows if row.denominator == size]
+
+
+def _deaths(rows: list[EvidenceRow]) -> list[EvidenceRow]:
+    """Deaths by the last day, which are those by earlier days, too; all of one endpoint."""
+    last = max(rows, key=lambda row: row.endpoint.alternatives[0].observable.day)
+    return [row for row in rows if row.endpoint.name == last.endpoint.name]
+
+
+def _responses(rows: list[EvidenceRow], told: list[str]) -> list[EvidenceRow]:
+    by_name = {row.endpoint.name: row for row in rows}
+    full, both = by_name.get("cr_rate"), by_name.get("cr_cri_rate")
+    alone = len(by_name) == len(rows) and not {"cri_rate", "crp_rate"} & by_name.keys()
+    a, b = (0 if row is None else row.numerator or 0 for row in (full, both))
+    if alone and full and both and full.denominator == both.denominator and a <= b:
+        rest = b - a
+        told.append(
+            f"row {both.line}, {both.id}: its {b} are the {a} of row "
+            f"{full.line} and {rest} more, of which it is learned (cri_rate {rest}/"
+            f"{both.denominator})"
+        )
+        changed = replace(both, endpoint=endpoint_of("cri_rate"), numerator=rest, value=None)
+        rows = [changed if row is both else row for row in rows]
+    kept: list[EvidenceRow] = []
+    for row in sorted(rows, key=lambda row: _ORDER.index(row.endpoint.name)):
+        if not any(_share_patients(row, one) for one in kept):
+            kept.append(row)
+    return kept
+
+
+def _share_patients(one: EvidenceRow, other: EvidenceRow) -> bool:
+    pairs = ((one.endpoint, other.endpoint), (other.endpoint, one.endpoint))
+    return any(is_part_of(*pair) for pair in pairs)
