@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from tokenize import TokenError
@@ -271,6 +272,38 @@ def unit_factor(unit: str, dimension: str) -> float:
             allowed=f"units of the kind '{internal}'",
         )
     return float(ratio)
+
+
+def factor_between(times: Sequence[str], divided_by: Sequence[str], unit: str) -> float | None:
+    """Give the factor from a product of units to another unit.
+
+    Parameters
+    ----------
+    times, divided_by
+        Units that are multiplied, and that the product is divided by.
+    unit
+        The other unit.
+
+    Returns
+    -------
+    float or None
+        ``None`` where the two do not agree.
+
+    Examples
+    --------
+    >>> factor_between(["L/h/m^2", "m^2"], [], "L/h"), factor_between(["L/kg"], [], "L")
+    (1.0, None)
+    """
+    registry = _registry()
+    given: Any = 1.0
+    for one in times:
+        given = given * registry.parse_expression(normal_unit(one))
+    for one in divided_by:
+        given = given / registry.parse_expression(normal_unit(one))
+    ratio = given / registry.parse_expression(normal_unit(unit))
+    if isinstance(ratio, (int, float)):
+        return float(ratio)
+    return float(ratio.to_base_units().magnitude) if ratio.check("[]") else None
 
 
 def dimension_of(unit: str) -> str:

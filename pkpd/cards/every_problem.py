@@ -37,6 +37,7 @@ _PLAIN: dict[str, Any] = {
 }
 #: Problems of a key that may only come from a mended value of another.
 _FOLLOWS = {
+    "terms": ("unit",),
     "cycle_days": ("days", "doses"),
     "levels": ("amount",),
     "route": ("drug", "doses"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pkpd.cards.card_units import check_units
 from pkpd.cards.contents import read_once
 from pkpd.cards.files import (
     CardPath,
@@ -222,6 +223,7 @@ def read_model_card(path: CardPath | str) -> ModelCard:
     )
     table.done()
     _check_used(table, card)
+    check_units(table, card.parameters, individuals)
     return card
 
 
