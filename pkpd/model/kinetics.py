@@ -90,6 +90,13 @@ def swallowed(drug: DrugModel, slots: Iterable[Slot]) -> bool:
                 what=f"there is no model for route {route!r}",
                 allowed=", ".join(drug.card.routes),
             )
+    if "iv" in routes and drug.pk.structure.startswith("oral_"):
+        raise PkpdError(
+            where=f"dose of {drug.name}",
+            what=f"kinetics '{drug.pk.structure}' absorb every dose, and an infusion is absorbed "
+            "at once",
+            remedy="name a pk card of a vein for doses by route 'iv'",
+        )
     if "oral" in routes and len(routes) > 1:
         raise PkpdError(
             where=f"drug {drug.name}",

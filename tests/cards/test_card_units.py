@@ -30,7 +30,7 @@ def changed(folder, name, parameter, unit, tmp_path):
         # a slope per year became one per hour, and vanished
         ("pk", "guglieri2017_lenalidomide", "crcl_slope", "1/year", r"changes CL as a number"),
         ("pk", "guglieri2017_lenalidomide", "V1", "L/m^2", r"a term is in L/m\^2, and V1 is in L"),
-        ("pk", "guglieri2017_lenalidomide", "ka", "h", "is in h, and the structure .* with 1/h"),
+        ("pk", "guglieri2017_lenalidomide", "KTR", "h", "is in h, and the structure .* with 1/h"),
         ("pk", "guglieri2017_lenalidomide", "CL", "%", "is in percent; write the number divided"),
         # litres a kilogram passed for litres a milligram
         (
