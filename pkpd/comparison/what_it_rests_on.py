@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,8 @@ class OwnRows:
 
 def own_rows(posterior: EvidencePosterior, trial: Trial, draws: int, seed: int) -> OwnRows:
     """Weights that leave a trial's own rows out, of draws that `EvidencePosterior.draws` gives."""
-    known = tuple(name for name in trial.evidence_studies if name in posterior.studies)
+    names = _names(posterior, trial)
+    known = tuple(name for name in names if name in posterior.studies)
     even = np.full(draws, 1.0 / draws)
     unknown = tuple(
         f"{name}{nearest_of(name, posterior.studies)}"
@@ -82,7 +84,20 @@ def own_rows(posterior: EvidencePosterior, trial: Trial, draws: int, seed: int) 
     if np.ptp(base) > 0.0:  # of a posterior that was weighted they are a second weighting
         own, again = smoothed_weights(np.log(np.maximum(own, 1e-300)))
         khat = max(khat, again)
-    return OwnRows(known, own / own.sum(), khat)
+    return OwnRows(known, own / own.sum(), khat, unknown)
+
+
+def _names(posterior: EvidencePosterior, trial: Trial) -> tuple[str, ...]:
+    """Names of a trial's rows: its card's, else its own, and those that took their place.
+
+    Rows of one's own that replace some of a study are of its patients, under another name.
+    """
+    names = dict.fromkeys(trial.evidence_studies or (trial.id, trial.name))
+    earlier: Any = posterior.record.get("reweighted", [])
+    for change in earlier if isinstance(earlier, list) else [earlier]:
+        if names.keys() & set(change.get("removed", ())):
+            names |= dict.fromkeys(change.get("added", ()))
+    return tuple(names)
 
 
 def what_it_rests_on(
@@ -160,6 +175,8 @@ def _own_in_words(own: OwnRows) -> list[str]:
             "predicts it; the same schedule may be among them as another trial's"
         ]
     names = " and ".join(own.studies)
+    if own.unknown:
+        names += f"; none is called {' or '.join(own.unknown)}"
     if own.trusted:
         effective = 1.0 / float(np.sum(own.weights**2))
         return [

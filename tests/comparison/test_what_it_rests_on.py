@@ -50,6 +50,20 @@ def test_weights_take_the_trial_s_own_rows_out():
     np.testing.assert_allclose(unseen.weights, 1 / 500)
 
 
+def test_rows_that_took_the_place_of_a_trial_s_are_its_own():
+    """They are of its patients: "the posterior predicts it" was said of what it had learned."""
+    found = posterior(0.7)
+    renamed = replace(
+        found, studies=("OURS", "OTHER"),
+        record={"reweighted": [{"added": ["OURS"], "removed": ["DEANGELO2018"]}]},
+    )  # fmt: skip
+    assert own_rows(renamed, TRIAL, 500, 3).studies == ("OURS",)
+    by_id = replace(TRIAL, evidence_studies=(), id="OTHER")
+    assert own_rows(found, by_id, 500, 3).studies == ("OTHER",)
+    both = replace(TRIAL, evidence_studies=("DEANGELO2018", "OTHR"))
+    assert own_rows(found, both, 500, 3).unknown[0].startswith("OTHR")
+
+
 def test_three_ensembles_stand_side_by_side():
     after, before = np.linspace(0.1, 0.3, 200), np.linspace(0.0, 0.9, 50)
     weights = np.where(np.arange(200) < 100, 1.0, 0.0) / 100
