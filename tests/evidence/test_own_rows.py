@@ -353,6 +353,15 @@ def test_patients_are_learned_from_once(tmp_path):
     assert len(term.rows) == 3
 
 
+def test_remissions_after_the_first_course_are_of_one_cycle(tmp_path):
+    """With four cycles the row asked for remissions at any time, as cr_rate does."""
+    row = f"OURS,{ARM},20,cr_after_c1,,4,20,READ,63,refractory,4,28"
+    with pytest.raises(
+        DataError, match="row 2, column cycles: the row has 4 cycles; allowed: 1 or"
+    ):
+        load_evidence(table(tmp_path, row, head=f"{HEAD},cycles,cycle_days"))
+
+
 def test_two_cohorts_of_one_arm_are_other_patients(tmp_path):
     rows = [of_share(2, 6), of_share(5, 14)]
     once, told = counted_once(load_evidence(table(tmp_path, *rows)))

@@ -303,6 +303,8 @@ def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
     if row.cycles > 1 and last > row.cycle_days and not row.unused:
         told = f"it is {row.cycle_days}, and the last dose is on day {last}"
         cell.refuse("cycle_days", told, f"{last} or more")
+    if row.cycles > 1 and row.endpoint.name == "cr_after_c1":
+        cell.refuse("cycles", f"the row has {row.cycles} cycles", "1 or empty: it is of the first")
     _check_age(row, cell)
     _check_reinduction(row, cell)
     _check_numbers(row, cell)
