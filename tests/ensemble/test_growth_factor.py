@@ -68,6 +68,17 @@ def test_neutrophils_with_g_csf_are_low_for_fewer_days_and_doses_follow_their_co
     )
 
 
+def test_who_has_a_planned_dose_has_no_second_one_by_need():
+    """Both were given on one morning: twice the dose."""
+    how = {"marrow": "friberg", "model": with_g_csf(), **HERE}
+    always = GrowthFactorPolicy(50.0, 8, "0.005 mg/kg", "filgrastim")
+    planned = SCHEDULE.together(pkpd.daily("filgrastim", "5 ug/kg", days="8-14", route="sc"))
+    alone, both = (
+        pkpd.simulate(one, "rr_aml", growth_factor=always, **how) for one in (SCHEDULE, planned)
+    )
+    np.testing.assert_allclose(both["count"].values, alone["count"].values, rtol=1e-9)
+
+
 def test_the_marrow_with_leukaemia_needs_no_amount():
     plain = pkpd.simulate(SCHEDULE, "rr_aml", **HERE)
     given = pkpd.simulate(SCHEDULE, "rr_aml", growth_factor=GrowthFactorPolicy(0.5, 8), **HERE)

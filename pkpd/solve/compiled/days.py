@@ -295,8 +295,13 @@ def _entry_point(stamp: int) -> Any:
                         if need:
                             state.acting[j] = 1
                         if need and places.growth_slot >= 0:
-                            amount[j, places.growth_slot] = care.growth_amount
-                            given.dosed[lane + j, day] |= 1 << slots.drug[places.growth_slot]
+                            drug, planned = slots.drug[places.growth_slot], False
+                            for s in range(n_slots):
+                                own = slots.drug[s] == drug and s != places.growth_slot
+                                planned = planned or (own and amount[j, s] > 0.0)
+                            if not planned:  # who has a planned dose needs no other
+                                amount[j, places.growth_slot] = care.growth_amount
+                                given.dosed[lane + j, day] |= 1 << drug
                         if need and places.growth >= 0:
                             further[j, places.growth] = 1.0
                     before, some = some, False
