@@ -73,10 +73,10 @@ def can_be_judged(matrix: NDArray[Any]) -> bool:
     return judged(matrix) >= FEWEST_EVALUABLE
 
 
-def grid_days(rules: Iterable[DLTRule]) -> tuple[float, ...]:
-    """Days of the sensitivity grid of a trial: the usual ones and those of its rules."""
+def grid_days(rules: Iterable[DLTRule], asked: Iterable[float] = ()) -> tuple[float, ...]:
+    """Days of the sensitivity grid of a trial: the usual ones, those of its rules, and others."""
     own = {float(rule.by_day or 0) for rule in rules if rule.kind == "not_recovered"}
-    return tuple(sorted({*BY_DAYS, *own}))
+    return tuple(sorted({*BY_DAYS, *own, *map(float, asked)}))
 
 
 def grid_cell(rule: DLTRule, by_days: tuple[float, ...] = BY_DAYS) -> tuple[int, int, int] | None:

@@ -15,7 +15,7 @@ from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.leukaemia_limits import assumed_texts, idle_inputs, trial_limits
 from pkpd.comparison.marrow_words import differences_in_words, leukaemia_assumptions
-from pkpd.comparison.questions import answers
+from pkpd.comparison.questions import answers, check_asked
 from pkpd.comparison.ready import Ready, as_compared, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow, Question
 from pkpd.comparison.scenario import Scenario, Variant
@@ -70,9 +70,11 @@ def learned_trial(
         If a card cannot be used.
     """
     name, population = patients_of(variant, trial)
-    trial = as_compared(variant, trial, name, population)
+    written, trial = trial, as_compared(variant, trial, name, population)
     arms = arms_of_trial(trial, None, None, variant.options, variant.cards)
     rules, hashes = rules_of(variant, trial)
+    if with_questions:
+        check_asked(trial)
     hashes |= trial_hash(trial)
     structural = leukaemia_cards(posterior.structure).files
     hashes |= {f"leukaemia/{card}": digits for card, digits in structural.items()}
@@ -113,7 +115,8 @@ def learned_trial(
         return PosteriorRow(**values, marrow=LEUKAEMIA, posterior=text)
 
     def asked(shares: Shares) -> tuple[Question, ...]:
-        return answers(shown, arms, shares, study)
+        # what a question sets its shares beside was printed by the trial, whatever the rule here
+        return answers(replace(shown, arms=written.arms), arms, shares, study)
 
     def rests_on(verdicts: Verdicts, before: Verdicts) -> Question | None:
         own = own_rows(posterior, trial, len(draws), scenario.seed)

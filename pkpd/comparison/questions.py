@@ -20,6 +20,7 @@ from pkpd.comparison.shares import (
     probability,
 )
 from pkpd.comparison.uncertainty import fewest_draws
+from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.response import improvement_day
 from pkpd.errors import PkpdError
@@ -72,6 +73,25 @@ def answers(
         else:
             found += _cycle_by_cycle(trial, asked, arms, study)
     return tuple(found)
+
+
+def check_asked(trial: Trial) -> None:
+    """Refuse a question about counts that a comparison does not look at.
+
+    Raises
+    ------
+    PkpdError
+        Before anything is simulated.
+    """
+    for asked in trial.questions:
+        for pair in dict(asked.settings).get("recovered_at", ()):
+            for line, count in zip(LINES, pair, strict=True):
+                if float(count) not in THRESHOLDS[line]:
+                    raise PkpdError(
+                        where=f"trial {trial.id}, question {asked.name}, recovered_at",
+                        what=f"{line} of {count:g}",
+                        allowed=", ".join(f"{one:g}" for one in THRESHOLDS[line]),
+                    )
 
 
 def _whole_design(trial: Trial) -> Design | None:

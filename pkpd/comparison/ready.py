@@ -97,8 +97,9 @@ class Ready:
 
     @property
     def by_days(self) -> tuple[float, ...]:
-        """Days of the table of other rules."""
-        return grid_days(rules[0] for rules in self.rules)
+        """Days of the table of other rules, and those that questions ask about."""
+        asked = (dict(one.settings).get("by_day") for one in self.trial.questions)
+        return grid_days((rules[0] for rules in self.rules), filter(None, asked))
 
     @property
     def work(self) -> float:
