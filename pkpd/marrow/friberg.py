@@ -264,8 +264,10 @@ class PlateletChain(Line):
 
     The abstract of Perez-Ruixo 2016 gives ktr ("maturation", 7.09e-3 /h), ks ("random
     destruction", 8.86e-3 /h) and gamma (0.621), not the number of compartments. **Assumed here**:
-    ktr is the rate of each compartment, one transit, one class of circulating platelets, which
-    ages at ktr; their mean residence in blood is 1 / (ktr + ks). With three transits the
+    one transit, and one class of circulating platelets, which ages at ktr; their mean residence in
+    blood is 1 / (ktr + ks), which ``MTT`` moves, too. The shipped card takes the published rate
+    for that of the whole way, ``MTT = 1 / 7.09e-3 h``: ktr is twice it, and platelets stay 43 h in
+    blood (63 h if each compartment, and ageing, had the published rate). With three transits the
     published gamma would leave the undisturbed count on the verge of a lasting oscillation
     (`relaxation_rate` shows it), which the paper's patients did not have.
 
