@@ -107,6 +107,22 @@ def test_rows_that_replace_published_ones_take_their_place(tmp_path, few):
         learn_rows(table(tmp_path, f"{of_share(5, 20)},NOSUCH.cr_rate", head=head), few, **SIZES)
 
 
+def test_what_an_earlier_table_did_and_this_one_undoes_is_told(tmp_path, few):
+    """Published rows that had been replaced came back beside those in their place, unsaid."""
+    name = next(term for term in few.terms if "+" not in term and term.endswith(".cr_rate"))
+    study = name.split(".")[0]
+    replaced = f"{of_share(5, 20)},{name}"
+    first = learn_rows(table(tmp_path, replaced, head=f"{HEAD},replaces"), few, **SIZES)
+    line = of_share(2, 9).replace("OURS", study, 1).replace("cr_rate", "day30_mortality")
+    once = learn_rows(table(tmp_path, line), first.posterior, **SIZES)
+    assert any(f"though an earlier table replaced them: {name}" in note for note in once.notes)
+    other = of_share(3, 9).replace("OURS", study, 1).replace("cr_rate", "day60_mortality")
+    twice = learn_rows(table(tmp_path, other), once.posterior, **SIZES)
+    assert any(
+        f"no longer learned from: {study}.day30_mortality" in note for note in twice.notes
+    ), twice.notes
+
+
 def test_every_mistake_of_a_file_is_named(tmp_path, few):
     path = table(
         tmp_path, of_share(30, 20), of_share(5, 20).replace("cr_rate", "cr_rat"),

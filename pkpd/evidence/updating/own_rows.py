@@ -10,11 +10,12 @@ rows (Pareto k-hat above its limit) nothing is given.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
 from pkpd.evidence.updating.nested import counted_once
-from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, thetas_of
+from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, study_of_term, thetas_of
 from pkpd.machine import cores
 
 T = TypeVar("T")
@@ -222,6 +223,7 @@ def learn_rows(
     own_again = sorted(again & {row.study for row in own})
     if own_again:
         notes.append(f"in place of what was learned of {', '.join(own_again)} before")
+    notes += _earlier_tables(known, likelihood, own, published, studies)
     if lost:
         notes.append(
             f"{lost} of {len(shown)} draws show too few patients with a day to compare, of "
@@ -244,6 +246,54 @@ def _with_published(own: EvidenceTable, published: EvidenceTable) -> tuple[Evide
     studies |= {study_of[name] for row in own for name in row.replaces}
     changed = replace(table, rows=tuple(row for row in table if row.study in studies))
     return refined(replace(changed, file=own.file)), studies
+
+
+def _earlier_tables(
+    known: EvidencePosterior,
+    likelihood: EvidenceLikelihood,
+    own: EvidenceTable,
+    published: EvidenceTable,
+    studies: set[str],
+) -> list[str]:
+    """Say what an earlier table of one's own did that this one undoes.
+
+    A study that changes is learned anew from its published rows and those of this table: rows that
+    an earlier table added to it are lost, and published ones that it replaced come back.
+    """
+
+    def among(terms: Iterable[str], row: str) -> bool:
+        return any(re.search(rf"(^|\+){re.escape(row)}(\+|$)", term) for term in terms)
+
+    new = [term.name for term in likelihood.terms]
+    here = {row.id for row in own}
+    of_studies = [row.id for row in published if row.study in studies and row.id not in here]
+    earlier: Any = known.record.get("reweighted", [])
+    changes = earlier if isinstance(earlier, list) else [earlier]
+    changed = {study for change in changes for study in change.get("removed", ())}
+    back = [
+        row.id
+        for row in published
+        if row.study in studies & changed and row.id in of_studies
+        and among(new, row.id) and not among(known.terms, row.id)
+    ]  # fmt: skip
+    own_terms = {
+        term
+        for term in known.terms
+        if study_of_term(term, known.studies) in studies and term not in new
+        and not any(among([term], row) for row in (*of_studies, *here))
+    }  # fmt: skip
+    replaced = {name for row in own for name in row.replaces}
+    told = []
+    if lost := sorted(own_terms - replaced):
+        told.append(
+            f"no longer learned from: {', '.join(lost)}; give the rows here, too, to keep them"
+        )
+    if back:
+        told.append(
+            f"learned from again, though an earlier table replaced them: {', '.join(back)}; name "
+            "them in replaces, or their patients count twice"
+        )
+    return told
 
 
 def _said(

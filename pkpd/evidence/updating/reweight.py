@@ -191,7 +191,9 @@ def _with_studies(
     """Give the draws other weights, and the studies and terms that they have learned from now."""
     shape = posterior.weights.shape
     kept = [i for i, study in enumerate(posterior.studies) if study not in out]
-    terms = [i for i, t in enumerate(posterior.terms) if _study(t, posterior.studies) not in out]
+    terms = [
+        i for i, t in enumerate(posterior.terms) if study_of_term(t, posterior.studies) not in out
+    ]
     by_study, by_term = posterior.by_study[..., kept], posterior.by_term[..., terms]
     studies = tuple(posterior.studies[i] for i in kept)
     names = tuple(posterior.terms[i] for i in terms)
@@ -216,7 +218,7 @@ def _with_studies(
     )  # fmt: skip
 
 
-def _study(term: str, studies: Iterable[str]) -> str:
+def study_of_term(term: str, studies: Iterable[str]) -> str:
     """Study of a term, whose name begins with it; empty if it is none of these."""
     of = (s for s in studies if term == s or term.startswith((f"{s}.", f"{s}+")))
     return max(of, key=len, default="")
@@ -224,5 +226,5 @@ def _study(term: str, studies: Iterable[str]) -> str:
 
 def _rows(term: str, studies: Iterable[str]) -> int:
     """Rows of a term: each is called by its study."""
-    study = re.escape(_study(term, studies))
+    study = re.escape(study_of_term(term, studies))
     return max(len(re.findall(rf"(?:^|\+){study}(?=[.+]|$)", term)), 1)
