@@ -321,6 +321,16 @@ def notes(found: SearchResult) -> list[str]:
             "whom the rule can judge: who died before its day (under a rule of low counts: without "
             "the event), or has leukaemia on it, is not."
         )
+    silent = [
+        float(np.isnan(one.figures[m]["dlt"].by_draw).mean())
+        for m in one.members
+        if "dlt" in one.measures
+    ]
+    if silent and max(silent) > 0.05:
+        told.append(
+            f"In up to {max(silent):.0%} of the draws nobody under a schedule can be judged: "
+            "limits of the risk hold of the other draws."
+        )
     told += _under_treatment(found)
     return told + [
         f"{text.rstrip('.')}." for text in found.menu.notes[:1] if "combinations" in text

@@ -34,7 +34,7 @@ from pkpd.search import (
 from pkpd.search.measures import days_low, dose_measures, lanes_of, planned
 from pkpd.search.result import _why_nothing
 from pkpd.search.simulate import PRIOR, WITHOUT
-from pkpd.search.words import _kept, not_told_apart
+from pkpd.search.words import _kept, not_told_apart, notes
 
 FILE = """
 title = "Lenalidomide, how much and how long"
@@ -282,6 +282,22 @@ def test_days_after_death_are_low():
     )
     assert course.mornings_alive.tolist() == [4, 3]
     assert days_low(course).tolist() == [2.0, 3.0]
+
+
+def test_draws_in_which_nobody_is_judged_are_told(found):
+    answer = found.answers[found.view]
+    member = answer.members[0]
+    figure = answer.figures[member]["dlt"]
+    half = np.arange(figure.by_draw.size) < figure.by_draw.size // 2
+    silent = replace(figure, by_draw=np.where(half, np.nan, figure.by_draw))
+    figures = {**answer.figures, member: {**answer.figures[member], "dlt": silent}}
+    other = SimpleNamespace(
+        figures=figures, members=answer.members, measures=answer.measures, beyond=answer.beyond
+    )
+    other = replace(found, answers={**found.answers, found.view: other})
+    told = "of the draws nobody under a schedule can be judged"
+    assert any(told in one for one in notes(other))
+    assert not any(told in one for one in notes(found))
 
 
 def test_a_nadir_is_of_the_whole_course_whatever_the_clock():
