@@ -276,7 +276,8 @@ def prepare(
 
     def made_ready(name: str) -> CourseDrug:
         if model.is_growth_factor(name):
-            return _growth_factor(name, marrow)
+            routes = {slot.route for slot in dosing.slots if slot.drug == name}
+            return _growth_factor(name, marrow, routes)
         drug = model.drug(name)
         return _course_drug(drug, names, combination, swallowed(drug, dosing.slots))
 
@@ -331,7 +332,7 @@ def _slot_by_need(policy: GrowthFactorPolicy) -> Slot:
     return Slot(policy.drug, -1, 0.0, 0.0, "sc", unit, np.inf, 0.0)
 
 
-def _growth_factor(name: str, marrow: LineMarrow) -> CourseDrug:
+def _growth_factor(name: str, marrow: LineMarrow, routes: set[str]) -> CourseDrug:
     """Growth factor under the skin: a dose into a state of neutrophils with G-CSF."""
     if not isinstance(dict(marrow.lines).get("neutrophils"), GcsfMarrow):
         raise PkpdError(
@@ -339,6 +340,12 @@ def _growth_factor(name: str, marrow: LineMarrow) -> CourseDrug:
             what="the neutrophils of this marrow have no G-CSF that it could add to",
             remedy='name a line with it, such as {"neutrophils": "quartino2014_docetaxel"} among '
             f'the cards, or use the marrow "{LEUKAEMIA}"',
+        )
+    if other := sorted(routes - {"sc"}):
+        raise PkpdError(
+            where=f"dose of {name}",
+            what=f"route {other[0]!r}: neutrophils with G-CSF take it from under the skin",
+            allowed="sc",
         )
     return CourseDrug(name, into=f"neutrophils.{GIVEN_INTO['filgrastim']}")
 

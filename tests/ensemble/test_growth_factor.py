@@ -79,6 +79,13 @@ def test_who_has_a_planned_dose_has_no_second_one_by_need():
     np.testing.assert_allclose(both["count"].values, alone["count"].values, rtol=1e-9)
 
 
+def test_a_growth_factor_by_another_route_is_refused():
+    """It went into the depot under the skin, with the share that arrives from there."""
+    planned = SCHEDULE.together(pkpd.daily("filgrastim", "5 ug/kg", days="8-14", route="iv"))
+    with pytest.raises(PkpdError, match=r"dose of filgrastim: route 'iv': .*; allowed: sc"):
+        pkpd.simulate(planned, "rr_aml", marrow="friberg", model=with_g_csf(), **HERE)
+
+
 def test_the_marrow_with_leukaemia_needs_no_amount():
     plain = pkpd.simulate(SCHEDULE, "rr_aml", **HERE)
     given = pkpd.simulate(SCHEDULE, "rr_aml", growth_factor=GrowthFactorPolicy(0.5, 8), **HERE)
