@@ -116,8 +116,10 @@ def leukaemia_model(
     actions
         How drugs act (`pkpd.marrow.actions`); by the drug card of that name if not given.
     driver, molar_mass, first_compartment, max_step_h
-        As in `pkpd.models.marrow_model`, by drug. The driver follows from the action if not given.
-        A dose with CMT 0 is of the first drug with kinetics.
+        As in `pkpd.models.marrow_model`, by drug. The driver follows from the action if not given,
+        and the molar mass is that of the drug's card where the action is: amounts are mg then; for
+        amounts in umol give a molar mass of 1000. A dose with CMT 0 is of the first drug with
+        kinetics.
 
     Returns
     -------
@@ -186,6 +188,10 @@ def leukaemia_model(
     if missing:
         _refuse(f"no value for {missing[0]!r}", remedy="name it in free= or give it in values=")
     made, number = {}, 1
+    # values of a card's action are of umol/L
+    of_cards = ((name, load_drug_card(name).molar_mass) for name in by_card)
+    masses = {name: one.value for name, one in of_cards if one is not None}
+    masses |= dict(molar_mass or {})
     for name, kinetics in pk.items():
         usual: Driver = "plasma"
         if isinstance(acting[name], SaturableKill):
@@ -194,7 +200,7 @@ def leukaemia_model(
             name,
             kinetics,
             (driver or {}).get(name, usual),
-            umol_per_mg("leukaemia_model", (molar_mass or {}).get(name)),
+            umol_per_mg("leukaemia_model", masses.get(name)),
             (first_compartment or {}).get(name, number),
             f"_{name}" if len(names) > 1 else "",
         )

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import pkpd
+from pkpd.cards.drug_cards import load_drug_card
 from pkpd.errors import PkpdError
 from pkpd.fitting.leukaemia_model import leukaemia_model, typical_patient
 from pkpd.models import PopulationModel, compartments, fixed, parameter, residual, simulate_data
@@ -165,3 +166,15 @@ def test_a_simulated_study_is_recovered_by_maximum_likelihood():
         row = table.loc[name]
         assert abs(np.log(row["estimate"] / value)) < 3.0 * row["standard_error"] / row["estimate"]
         assert row["standard_error"] / row["estimate"] < 0.6
+
+
+def test_a_card_s_action_is_driven_by_umol():
+    """Without a molar mass its EC50 in umol/L met concentrations in mg/L."""
+    for drug in ("clofarabine", "lenalidomide"):
+        mass = load_drug_card(drug).molar_mass.value
+        by_card, given, umol = (
+            leukaemia_model({drug: compartments(1)}, disease="aml", **more).drugs[0].per_unit
+            for more in ({}, {"molar_mass": {drug: mass}}, {"molar_mass": {drug: 1000.0}})
+        )
+        assert by_card == given == pytest.approx(1000.0 / mass)
+        assert umol == 1.0
