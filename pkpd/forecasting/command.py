@@ -355,7 +355,7 @@ def visits_lines(
     for one in plan.sets:
         yield (
             f"{len(one.days):<6d}  {one.error:11.2f} +- {one.error_se:4.2f}      "
-            f"{one.less_even:11.2f} +- {one.less_even_se:4.2f}    "
+            f"{0.0 - one.less_even:11.2f} +- {one.less_even_se:4.2f}    "
             f"{', '.join(map(str, one.days))}"
         )
     yield ""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 CLOSE = 0.1
 """Difference of objectives below which two are called the same."""
+_OF_DIGITS = 20.0
+"""Difference that three digits of estimates may explain (chosen): more, or none, they do not."""
 NONMEM, WRITTEN = "NONMEM", "as written"
 COLUMN = 5e-3
 """Relative difference below which a column of a table is called the same."""
@@ -347,7 +349,9 @@ def _with_listing(
             seconds,
             notes,
         )
-        if one.agrees is False and out and out[0].agrees:
+        # near a minimum three digits move an objective by little
+        small = bool(abs(ours.value - found.last) < _OF_DIGITS)
+        if one.agrees is False and small and out and out[0].agrees:
             one = Compared(
                 one.what,
                 one.ours,

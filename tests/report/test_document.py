@@ -204,6 +204,13 @@ def test_a_figure_that_is_not_reached_is_predicted():
     assert told["agreement"] != "not predicted"
 
 
+def test_a_patient_who_is_never_low_is_not_back_on_the_first_day():
+    """The report wrote 0, which its notes read as the day of the first dose."""
+    row = next(r for r in synthetic.make_trial_result(1).rows if r.endpoint == "recovery_day")
+    assert document._row(replace(row, estimate=0.0, lower=0.0))["estimate"] == "not low"
+    assert document._row(replace(row, estimate=21.0))["estimate"] == "21"
+
+
 def test_figures_of_all_cohorts_together_stand_beside_the_range_over_them():
     result = synthetic.make_trial_result(3)
     outcomes = (

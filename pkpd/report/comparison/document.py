@@ -206,7 +206,10 @@ def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
                 row.patients_lower, row.patients_upper, row.unit, row.estimate
             )
         )
-        middle = "-" if row is None else wording.number(row.estimate, row.unit, row.mc_error)
+        middle = "-"
+        if row is not None:
+            days = wording.number(row.estimate, row.unit, row.mc_error)
+            middle = "not low" if wording.is_not_low(row) else days
         cells.append((middle, span))
     return {"title": _title(result.trial, cohort), "cells": cells}
 
@@ -253,6 +256,8 @@ def _row(row: EndpointRow) -> dict[str, str]:
         "key": row.endpoint,
         "estimate": wording.NOT_JUDGED
         if wording.estimate_text(row) == wording.NOT_JUDGED
+        else "not low"
+        if wording.is_not_low(row)
         else wording.number(row.estimate, unit, row.mc_error),
         "patients": wording.number_range(
             row.patients_lower, row.patients_upper, unit, row.estimate
