@@ -331,7 +331,15 @@ def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
 
 def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
     """Doses that the table tells, by patient."""
-    if "DRUG" not in sheet.at or "AMT" not in sheet.at:
+    there = [name for name in ("DRUG", "AMT") if name in sheet.at]
+    if len(there) < 2:
+        if there and any(sheet.text(there[0], i) for i in range(len(sheet.rows))):
+            lacking = "AMT" if there == ["DRUG"] else "DRUG"
+            raise sheet.lacks(
+                what=f"has {there[0]} and no {lacking} column",
+                remedy=f"add {lacking} (doses as given need DRUG and mg in AMT), or take "
+                f"{there[0]} out",
+            )
         return {}
     amount = sheet.numbers("AMT")
     empty = np.full(len(amount), np.nan)

@@ -319,6 +319,16 @@ def test_a_course_that_waits_at_its_gate_is_not_put_in_as_given():
     assert calendar(begun)[5] == (31, "lenalidomide", 10.0)
 
 
+@pytest.mark.parametrize(("column", "value"), [("AMT", 9), ("DRUG", "clofarabine")])
+def test_half_of_what_tells_a_dose_is_refused(column, value):
+    """Amounts without their drug were passed over: doses as planned were forecast from."""
+    table = {"DAY": [1, 8], "ANC": [2.0, 0.4]}
+    other = {"AMT": "DRUG", "DRUG": "AMT"}[column]
+    with pytest.raises(DataError, match=f"has {column} and no {other} column"):
+        read_seen(table | {column: [value, ""]})
+    read_seen(table | {column: ["", ""]})  # a form that was not filled in
+
+
 def test_amounts_per_size_are_no_mg():
     with pytest.raises(PkpdError, match=r"5 mg of .* on day 1, the number of the planned 5"):
         as_given(CLOFARABINE, [GivenDose(1, "clofarabine", 5.0)], 8)
