@@ -32,6 +32,22 @@ POSSIBLE: Mapping[str, tuple[float, float, str]] = MappingProxyType(
     }
 )
 
+#: Covariate -> its dimension, a key of `pkpd.units.INTERNAL_UNITS`, in whose unit it is kept.
+COVARIATE_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "age": "age",
+        "weight": "weight",
+        "ffm": "weight",
+        "height": "height",
+        "bsa": "area",
+        "bmi": "body mass index",
+        "scr": "creatinine",
+        "crcl": "creatinine clearance",
+        **dict.fromkeys(("anc", "plt", "wbc"), "count"),
+        **dict.fromkeys(("bm_blasts_pct", "pb_blasts_pct"), "percent"),
+    }
+)
+
 
 def body_surface_area_mosteller(weight: Any, height: Any) -> Any:
     """Body surface area in m^2, ``sqrt(height weight / 3600)`` (Mosteller, NEJM 1987;317:1098).

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from pkpd.body import COVARIATE_KINDS
 from pkpd.cards.relations import Individual, RelationTerm, refuse
 from pkpd.cards.tables import Table
-from pkpd.units import Parameter, factor_between
+from pkpd.units import INTERNAL_UNITS, Parameter, factor_between
 
 _NEEDED = {
     **dict.fromkeys(("CL", "Q"), "L/h"),
@@ -29,17 +30,8 @@ _NEEDED = {
 """Individual parameter -> unit that the structures compute with."""
 _NEEDED_BY_START = {"slope": "L/umol", "EC50_": "umol/L", "Emax_": "1", "ln_kill_": "1"}
 
-_COVARIATES = {
-    "age": "year",
-    "weight": "kg",
-    "ffm": "kg",
-    "height": "cm",
-    "bsa": "m^2",
-    "bmi": "kg/m^2",
-    "scr": "mg/dL",
-    "scr_umol_L": "umol/L",
-    **dict.fromkeys(("anc", "plt", "wbc"), "10^9/L"),
-}
+_COVARIATES = {name: INTERNAL_UNITS[kind] for name, kind in COVARIATE_KINDS.items()}
+_COVARIATES["scr_umol_L"] = INTERNAL_UNITS["molar concentration"]
 """Covariate -> unit it is kept in."""
 _CLEARANCE = "mL/min"  # of creatinine: `pkpd.cards.relations.as_used` looks at it
 

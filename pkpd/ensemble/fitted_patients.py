@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pkpd.arrays import Floats
-from pkpd.body import CREATININE_UMOL_PER_MG_DL
+from pkpd.body import COVARIATE_KINDS, CREATININE_UMOL_PER_MG_DL
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import OTHER, EventTable
@@ -29,18 +29,6 @@ from pkpd.units import INTERNAL_UNITS, unit_factor
 WRITTEN = {"wt": "weight", "bw": "weight", "ht": "height", "clcr": "crcl"}
 """Usual names of covariates in data sets -> names of the patients' covariates."""
 
-_KINDS = {
-    "age": "age",
-    "weight": "weight",
-    "ffm": "weight",
-    "height": "height",
-    "bsa": "area",
-    "bmi": "body mass index",
-    "scr": "creatinine",
-    "crcl": "creatinine clearance",
-    **dict.fromkeys(("anc", "plt", "wbc"), "count"),
-    **dict.fromkeys(("bm_blasts_pct", "pb_blasts_pct"), "percent"),
-}
 _BEYOND = 3.0
 """So many times beyond the data of a fit the median of new patients is another unit (assumed)."""
 
@@ -124,7 +112,7 @@ def covariate_scale(
     scale: dict[str, float] = {}
     for name in covariates_read(model):
         place = _place(name, sample)
-        kind = _KINDS.get(place or "")
+        kind = COVARIATE_KINDS.get(place or "")
         if data is None or place is None or kind is None:
             continue
         declared = data.units.get(name)

@@ -155,8 +155,8 @@ class RollingSix(_CountingDesign):
     ----------
     enrolled_most
         Patients at a dose, at most. With fewer than six, as many with one DLT are tolerated: of
-        three one, which passes a dose of a risk of 33 % in 75 % of trials, where six pass it in
-        fewer; it is not the published design then.
+        three one, which passes a dose of a risk of 33 % with .67^3 + 3 .33 .67^2 = 75 %, where 3+3
+        passes it with .67^3 + 3 .33 .67^5 = 43 %; it is not the published design then.
 
     Examples
     --------

@@ -28,7 +28,8 @@ from pkpd.fitting.checks.replicates import limits
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.fit import fit
 from pkpd.fitting.information.expected import blank
-from pkpd.fitting.maximum.description import density_at_start, description
+from pkpd.fitting.maximum.description import description
+from pkpd.fitting.maximum.predicted import densities
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import Observed
@@ -117,10 +118,10 @@ class Trial:
             "seed": self.seed,
         }
 
-    def densities(self) -> list[str]:
+    def densities(self) -> list[list[str]]:
         """Densities of the design's observations under both models, which tell functions apart."""
         both = (bind(model, blank(self.design)) for model in (self.model, self.simulated))
-        return [density_at_start(one) for one in both]
+        return [densities(one) for one in both]
 
     def _at_start(self, name: str) -> str:
         """Value of a further quantity at the starting values, which tells functions apart."""

@@ -8,13 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.fitting.maximum.scales import FreeParameters
-from pkpd.fitting.model.population_likelihood import PopulationLikelihood
-from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.priors import Estimate, Prior
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.predict.structure import carries_forward
@@ -47,17 +44,6 @@ def measured_digest(dataset: Dataset) -> str:
         values = getattr(dataset.observations, name)
         found.update(np.ascontiguousarray(values, dtype=float).tobytes())
     return found.hexdigest()[:16]
-
-
-def density_at_start(likelihood: PopulationLikelihood) -> str:
-    """Log density of the measurements near the starting values, which tells functions apart.
-
-    `description` has only that they are there. Random effects are .1, so that what only changes
-    these is seen, too.
-    """
-    fixed = likelihood.fixed(start_values(likelihood.model))
-    random = np.full((likelihood.n_subjects, likelihood.random_effects.size), 0.1)
-    return f"{float(jax.jit(likelihood.total)(fixed, random)):.6g}"
 
 
 def _by_subject(dataset: Dataset) -> dict[str, str]:

@@ -61,6 +61,11 @@ def predicted(likelihood: PopulationLikelihood) -> dict[str, Any]:
     return {"quantities": out[0], "densities": out[1], "settings": settings}
 
 
+def densities(likelihood: PopulationLikelihood) -> list[str]:
+    """Log density of the measurements at both points of `predicted`, for a folder of fits."""
+    return [f"{_numbers(text).sum():.5g}" for text in predicted(likelihood)["densities"]]
+
+
 def _settings(part: Any) -> Iterator[tuple[str, Any]]:
     """How a structure is computed, by name."""
     if not is_dataclass(part) or isinstance(part, type):

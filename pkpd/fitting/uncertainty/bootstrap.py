@@ -22,7 +22,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.cluster import workers
 from pkpd.errors import PkpdError
 from pkpd.fitting.kept import KeptFits
-from pkpd.fitting.maximum.description import density_at_start
+from pkpd.fitting.maximum.predicted import densities
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.uncertainty.refit import Refit
 from pkpd.machine import cores
@@ -213,7 +213,7 @@ def bootstrap(
     described = {
         **{key: fit.about[key] for key in ("data", "model", "by_subject")},
         "method": fit.method,
-        "density": None if folder is None else density_at_start(fit.likelihood),
+        "density": None if folder is None else densities(fit.likelihood),
         "by": by,
         "seed": seed,
     }
