@@ -24,6 +24,7 @@ from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.parameter_draws import ParameterDraws, parameter_draws
+from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import Arm
 from pkpd.predict.marrow import MarrowStructure
 from pkpd.schedule import NEVER, DosingPlan, GrowthFactorPolicy, Regimen
@@ -166,6 +167,13 @@ class FittedTreated:
     def _values(self, draws: Indices) -> dict[str, Floats]:
         return {name: v[draws] for name, v in self.ensemble.values.values.items()}
 
+    def _frailty(self) -> Floats:
+        """Hazards of early death relative to those of the fit's typical patient, ``[N]``."""
+        sample, theta = self.ensemble.sample, default_theta()
+        older = (sample["age"] - dict(self.ensemble.structure.held)["age"]) / 10.0
+        score = sample.normal_score("frailty")
+        return np.exp(theta["hazard.sd"] * score + theta["hazard_age"] * older)
+
     def _course(self, found: Mapping[str, Floats], draws: Indices) -> Course:
         ensemble, prepared = self.ensemble, self.prepared
         anatomy, sample, policy = prepared.anatomy, ensemble.sample, ensemble.transfusion
@@ -175,6 +183,9 @@ class FittedTreated:
         if policy is not None:
             increments = policy.individual_increment(sample.normal_score("platelet.increment"))
         theta = np.array([_of_lanes(found, name, lanes) for name in prepared.theta])
+        if ensemble.structure.whole is not None:
+            hazards = [name.startswith("hazard_") for name in anatomy.parameters]
+            theta[hazards] *= np.tile(self._frailty(), m)
         bodies = Bodies(
             theta=theta,
             surface=np.tile(sample["bsa"], m),

@@ -20,7 +20,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.drug_effects import LevelDrug
-from pkpd.leukaemia.parameters import LANDED, leukaemia_cards
+from pkpd.leukaemia.parameters import LANDED, leukaemia_cards, value_of
 from pkpd.leukaemia.patients import SCORES, Who, arm_patients, values_of
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.actions import Action, DoseKill, Graft, GrowthFactor, SaturableKill
@@ -30,7 +30,7 @@ from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure, check_drugs
 from pkpd.predict.pk import LinearStructure
 from pkpd.solve.grid.grid import DEFAULT_STEP_H
 from pkpd.solve.grid.structure import Whole
-from pkpd.subjects import Population, sample_population
+from pkpd.subjects import PatientSample, Population, covariates_at, median_age
 
 OBSERVED = ("neutrophils", "platelets", "marrow_blasts")
 FREE = ("rho", "stem_start", "stem_platelet_start", "blasts_start", "kill_blasts")
@@ -41,6 +41,8 @@ def typical_patient(
     disease: str, drugs: Sequence[str] = (), structure: str = LANDED
 ) -> dict[str, float]:
     """Parameters of the typical patient of a disease, by the names of the marrow with leukaemia.
+
+    Its age is the median of the disease's patients, and its scores are the middle ones.
 
     Parameters
     ----------
@@ -59,7 +61,9 @@ def typical_patient(
     arm = Arm(name="typical", disease=disease, schedule=ArmSchedule(None, 1))
     source = arm.who
     assert isinstance(source, Population)
-    middle = Who(np.full((1, len(SCORES)), 0.5), sample_population(source, 1, 1))
+    body, _ = covariates_at(source, np.zeros((1, len(source.covariates))))
+    body["age"] = np.array([median_age(source)])
+    middle = Who(np.full((1, len(SCORES)), 0.5), PatientSample("typical", 1, body, typical=True))
     theta, variant = leukaemia_cards(structure).theta, VARIANTS[structure]
     parameters = arm_patients(arm, theta, middle, variant).parameters
     of = values_of(theta, (disease,))
@@ -100,7 +104,7 @@ def leukaemia_model(
         ``compartments(...)`` of every drug by name; ``None`` for a drug that acts by its doses, in
         units of intensity (1 is the kill of one course of 7+3) times its parameter
         ``<drug>_intensity``. A dose without a rate then acts over 24 h. A graft acts by its cells
-        (10^6/kg) times ``<drug>_seeding``, a growth factor is on where its rate is 1 a day.
+        (10^6/kg) times ``<drug>_seeding``, a growth factor is on where its rate is 1 a day or more.
     disease
         Disease whose typical patient gives the parameters that are not free.
     structure
@@ -112,7 +116,9 @@ def leukaemia_model(
         Parameters of the marrow and of the drugs' actions that are individual parameters; by
         default those of `FREE` that there are.
     values
-        Other values of parameters that are not free.
+        Other values of parameters that are not free. Of a disease whose card gives ``relief``,
+        capacities and crowding follow from the starts of each subject
+        (`pkpd.marrow.leukaemic.room_of_start`) unless they are named here or in ``free``.
     actions
         How drugs act (`pkpd.marrow.actions`); by the drug card of that name if not given.
     driver, molar_mass, first_compartment, max_step_h
@@ -164,13 +170,19 @@ def leukaemia_model(
     # drugs with kinetics first: their concentrations are the first lines
     names = sorted(pk, key=lambda name: pk[name] is None)
     acting = {name: given.get(name) or _by_card(name, pk[name] is None, variant) for name in names}
-    marrow = LeukaemicMarrow(variant, injury=False, pegfilgrastim=False, care=False)
+    theta = leukaemia_cards(structure).theta
+    own_room = {"capacity", "capacity_platelet", "crowding"} & {*free, *(values or {})}
+    regrows = value_of(theta, "capacity", disease, 0.0) > 0.0
+    marrow = LeukaemicMarrow(
+        variant, injury=False, pegfilgrastim=False, care=False, tied=not (regrows or own_room)
+    )
     whole = Whole(marrow, tuple(acting.values()), tuple(observed))
     by_card = [name for name in names if pk[name] is not None and name not in given]
     known = typical_patient(disease, by_card, structure) | {
         name: 1.0 for name in whole.parameters if name.endswith("_intensity")
     }
-    theta = leukaemia_cards(structure).theta
+    if marrow.tied:
+        known["relief"] = value_of(theta, "relief", disease)
     known |= {
         name: theta[f"seeding.{drug}"]
         for drug, action in acting.items()
@@ -206,6 +218,7 @@ def leukaemia_model(
         )
         number += made[name].size
     held = tuple((name, known[name]) for name in whole.parameters if name not in free)
+    held = (*held, ("age", known["age"]))
     return MarrowStructure(
         drugs=tuple(made[name] for name in names),
         names=tuple(observed),

@@ -20,7 +20,7 @@ from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.parameters import Theta, value_of
 from pkpd.leukaemia.schedule import Arm
-from pkpd.marrow.leukaemic import LeukaemicMarrow
+from pkpd.marrow.leukaemic import LeukaemicMarrow, room_of_start
 from pkpd.marrow.variants import Variant
 from pkpd.sobol import sobol
 from pkpd.solve.compiled.run_days import at_start
@@ -41,7 +41,6 @@ SCORES = (
 _HOURS = 24.0
 _LN2 = float(np.log(2.0))
 _OVERSAMPLING = 4
-_NO_BLASTS = 1e-9
 _AGE = 60.0  # years, of which the numbers of diseases are
 _YOUNGEST = 40.0
 """Age in years below which marrow and blasts are as at this age: the slopes are of adults, and
@@ -315,11 +314,11 @@ def _parameters(
     relief = of("relief", default=np.nan)
     if np.any(np.isnan(relief) & ~known):
         of("relief")  # which says that it is missing
-    p["capacity"] = np.where(known, regrown, stem ** (1.0 - relief))
+    relieved, taken = room_of_start(stem, relief, blasts)
+    p["capacity"] = np.where(known, regrown, relieved)
     p["capacity_platelet"] = np.where(
         known, np.maximum(p["capacity"], stem * platelet), p["capacity"] * platelet
     )
-    taken = np.where(blasts > _NO_BLASTS * 10.0, (1.0 - stem / p["capacity"]) / blasts, 0.0)
     p["crowding"] = np.where(known, general, taken)
     p["stem_start"], p["stem_platelet_start"] = stem, stem * platelet
     p["blasts_start"] = blasts

@@ -224,14 +224,14 @@ class DoseKill:
 
 @dataclass(frozen=True)
 class GrowthFactor:
-    """Filgrastim, on (1) or off (0) by its rate."""
+    """Filgrastim, on (1) or off (0) by its rate; a rate above 1 a day is no more than on."""
 
     driver: Literal["rate"] = "rate"
     parameters: tuple[str, ...] = ()
 
     def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
         """See `Action`."""
-        return {"growth_factor": driver}
+        return {"growth_factor": jnp.minimum(driver, 1.0)}
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,27 @@ PEG_HALF = 0.1
 
 _FEW_STAGES = 3
 """Stages of a chain whose pools are each fed by the mean of the one before, within 0.01 at 4 h."""
+_NO_BLASTS = 1e-8
+_ROOM = ("capacity", "capacity_platelet", "crowding")
 _INJURIES = tuple(f"injury_{i}" for i in range(1, 6))
 _PLATELET_CHAIN = ("megakaryocyte_0", "megakaryocyte_1", "megakaryocyte_2")
+
+
+def room_of_start(stem: Any, relief: Any, blasts: Any) -> tuple[Any, Any]:
+    """Capacity and crowding with which a marrow starts in balance, by what the disease takes.
+
+    Parameters
+    ----------
+    stem
+        Early pool at start, share of the normal one, at most 1.
+    relief
+        Share of its log deficit that is the disease's doing: the marrow regrows to
+        ``stem^(1 - relief)``, and the blasts at start take the rest of that room.
+    blasts
+        Blasts at start, share of a full marrow; as good as none take nothing.
+    """
+    capacity = stem ** (1.0 - relief)
+    return capacity, (1.0 - stem / capacity) / blasts * (blasts > _NO_BLASTS)
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,7 @@ class LeukaemicMarrow:
     injury: bool = True
     pegfilgrastim: bool = True
     care: bool = True
+    tied: bool = False
 
     name = "leukaemia"
     _parameters = (
@@ -105,7 +125,7 @@ class LeukaemicMarrow:
         "platelet_ageing", "platelet_fixed_loss", "self_renewal", "injury_loss", "growth",
         "blood_per_blast", "leukaemic_neutrophils", "other_cells", "peg_loss_own",
         "peg_loss_neutrophil", "transfused_loss", "hazard_base", "hazard_neutropenia",
-        "hazard_blasts", "rho_growth",
+        "hazard_blasts", "rho_growth", "relief",
     })  # fmt: skip
     inputs = (
         "loss_early", "loss_early_platelet", "loss_committed", "loss_committed_platelet",
@@ -117,7 +137,10 @@ class LeukaemicMarrow:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Parameters of one patient that the methods read."""
-        return (*self._parameters, "rho_growth") if self._driven else self._parameters
+        own = self._parameters
+        if self.tied:
+            own = (*(name for name in own if name not in _ROOM), "relief")
+        return (*own, "rho_growth") if self._driven else own
 
     @property
     def _driven(self) -> bool:
@@ -150,6 +173,17 @@ class LeukaemicMarrow:
     def rest(self) -> dict[str, float]:
         """Return the inputs when no drug acts."""
         return {name: float(name.startswith("rest_")) for name in self.inputs}
+
+    def _with_room(self, p: Numbers) -> Numbers:
+        """Parameters with the capacities and the crowding."""
+        if not self.tied:
+            return p
+        stem, ratio = p["stem_start"], p["stem_platelet_start"] / p["stem_start"]
+        low = jnp.minimum(stem, 1.0)
+        capacity, crowding = room_of_start(low, p["relief"], p["blasts_start"])
+        capacity = capacity * (stem / low)
+        crowding = crowding if self.variant.crowding else 0.0 * crowding
+        return {**p, **dict(zip(_ROOM, (capacity, capacity * ratio, crowding), strict=True))}
 
     # -- terms ---------------------------------------------------------------------------------
 
@@ -253,6 +287,7 @@ class LeukaemicMarrow:
 
     def derivative(self, y: Numbers, p: Numbers, u: Numbers) -> dict[str, Any]:
         """Time derivative per day of every state."""
+        p = self._with_room(p)
         on = self._on(y, u)
         g_in, g_out = self.growth_factor(p, y["neutrophils"], on)
         tpo = self._thrombopoietin(p, y["platelets"])
@@ -320,6 +355,7 @@ class LeukaemicMarrow:
 
     def step(self, y: Numbers, p: Numbers, u: Numbers, h: Any) -> dict[str, Any]:
         """State ``h`` days later under inputs that hold still; see the top of this module."""
+        p = self._with_room(p)
         out = dict(y)
         # blasts
         growth = p["growth"]

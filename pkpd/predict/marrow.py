@@ -116,7 +116,8 @@ class MarrowStructure:
         A marrow with all its lines instead of lines that share nothing but drugs; ``names`` are
         then what is observed of it.
     held
-        Parameters of the whole marrow that are not those of a subject, with their values.
+        Parameters of the whole marrow that are not those of a subject, with their values, and the
+        ``age`` in years to which they belong.
     """
 
     drugs: tuple[MarrowDrug, ...]

@@ -18,6 +18,7 @@ from pkpd.explorer.simulation import explore
 from pkpd.explorer.state import read_state
 from pkpd.explorer.words import page_content
 from pkpd.fitting.draws import Draws
+from pkpd.fitting.leukaemia_model import typical_patient
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.parameter_draws import parameter_draws
@@ -203,6 +204,34 @@ def test_the_marrow_with_leukaemia_that_was_fitted_answers():
         np.testing.assert_allclose(values.values, expected, rtol=5e-3)
     assert found.attrs["marrow"] == "leukaemia"
     assert np.all(found["death_day"] > 0)
+
+
+def test_early_death_in_a_fit_has_age_and_frailty():
+    """Share dead by day 31, by the frailty's integral; twice the hazard at 19.8 years more."""
+    daily = 0.004
+    values = {"hazard_base": daily, "hazard_neutropenia": 0.0, "hazard_blasts": 0.0}
+    made = leukaemia_model(
+        {"cytarabine": None},
+        disease="aml",
+        observed=("neutrophils", "platelets"),
+        free=["rho"],
+        values=values,
+    )
+    errors = dict.fromkeys(made.lines, residual.lognormal(0.3))
+    model = PopulationModel(made, [parameter("rho", 0.3)], errors)
+    n, theta = 2000, default_theta()
+    typical = typical_patient("aml")["age"]
+    regimen = pkpd.daily("cytarabine", "500 mg/m^2", days="1", route="iv")
+    z, w = np.polynomial.hermite_e.hermegauss(60)
+    for older in (0.0, 10.0 * np.log(2.0) / theta["hazard_age"]):
+        sample = patients(
+            {"age": np.full(n, typical + older), "male": 1, "weight": 75, "height": 175, "scr": 1.0}
+        )
+        found = pkpd.simulate(regimen, sample, posterior=model, until_day=31, transfusion=None)
+        dead = float((found["death_day"] <= 31.0).mean())
+        hazard = 30.0 * daily * np.exp(theta["hazard.sd"] * z + 0.1 * theta["hazard_age"] * older)
+        expected = float(((1.0 - np.exp(-hazard)) * w).sum() / w.sum())
+        assert abs(dead - expected) < 3.0 * np.sqrt(expected * (1.0 - expected) / n)
 
 
 UNITS = [

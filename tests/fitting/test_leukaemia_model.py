@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 import pkpd
+from pkpd.cards import load_population
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.errors import PkpdError
 from pkpd.fitting.leukaemia_model import leukaemia_model, typical_patient
 from pkpd.models import PopulationModel, compartments, fixed, parameter, residual, simulate_data
+from pkpd.subjects import sample_population
 
 TRUTH = {"rho": 0.25, "stem_start": 0.2, "blasts_start": 0.5, "kill_blasts": 14.0}
 KINETICS = {"CL": 30.0, "V1": 80.0, "V2": 150.0, "Q": 20.0, "k_in": 2.5, "k_out": 0.0289}
@@ -41,10 +43,9 @@ def design(patients, days=(0, 7, 14, 18, 21, 24, 28, 32, 36, 42)):
 def structure(**more):
     return leukaemia_model(
         {"clofarabine": compartments(2), "mec": None},
-        disease="aml",
         molar_mass={"clofarabine": 303.7},
         free=tuple(TRUTH),
-        **more,
+        **({"disease": "aml"} | more),
     )
 
 
@@ -92,16 +93,17 @@ def test_another_name_of_a_growth_factor_is_no_chemotherapy():
 
 
 @pytest.mark.slow
-def test_predictions_have_the_gradient_of_differences():
+@pytest.mark.parametrize("disease", ["aml", "mds_high_risk"])
+def test_predictions_have_the_gradient_of_differences(disease):
     data = design(2)
-    predictor = structure().bind(data)
+    predictor = structure(disease=disease).bind(data)
     values = {f"{name}_clofarabine": v for name, v in KINETICS.items()} | TRUTH
     values = {name: jnp.full(2, v) for name, v in values.items()}
 
     def total(name, value):
         return jnp.log(predictor({**values, name: value})).sum()
 
-    for name in ("rho", "kill_blasts", "CL_clofarabine"):
+    for name in ("rho", "stem_start", "blasts_start", "kill_blasts", "CL_clofarabine"):
         here = values[name]
         slope = np.asarray(jax.grad(lambda v, name=name: total(name, v))(here))
         for i in range(2):
@@ -178,3 +180,90 @@ def test_a_card_s_action_is_driven_by_umol():
         )
         assert by_card == given == pytest.approx(1000.0 / mass)
         assert umol == 1.0
+
+
+def counted(*days, amount=0.0, cmt=1):
+    """One subject counted on some mornings; a dose after the first counts if wanted."""
+    rows = [(1, 24.0 * d, 0.0, 0, 0, 1, line, 1.0) for d in days for line in (2, 3)]
+    rows[2:2] = [(1, 0.0, amount, 1, 1, cmt, 0, 0.0)] if amount else []
+    names = ["ID", "TIME", "AMT", "EVID", "MDV", "CMT", "DVID", "DV"]
+    return pkpd.read_nonmem(
+        pd.DataFrame(rows, columns=names), lines={2: "neutrophils", 3: "platelets"}
+    )
+
+
+def predicted(made, data, **values):
+    """Neutrophils and platelets ``[days, 2]``; kinetics are 1, the rest as of the card."""
+    known = typical_patient("mds_high_risk") | values
+    found = made.bind(data)({n: jnp.full(1, known.get(n, 1.0)) for n in made.parameters})
+    return np.asarray(found).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("disease", ["mds_high_risk", "mds_lower_risk", "lymphoma", "solid"])
+@pytest.mark.parametrize("start", [0.2, 0.6, 1.3])
+def test_a_marrow_without_drugs_stays_where_a_subject_starts(disease, start):
+    """Capacity and crowding were the typical patient's: whoever started elsewhere went aplastic."""
+    made = leukaemia_model(
+        {"mec": None},
+        disease=disease,
+        observed=("neutrophils", "platelets"),
+        free=("stem_start", "stem_platelet_start", "blasts_start"),
+        values={"growth": 0.0},
+    )
+    blasts = 2.0 * typical_patient(disease)["blasts_start"]
+    found = predicted(
+        made,
+        counted(0, 28, 112),
+        stem_start=start,
+        stem_platelet_start=0.7 * start,
+        blasts_start=blasts,
+    )
+    np.testing.assert_allclose(found, found[:1].repeat(3, axis=0), rtol=2e-3)
+
+
+def test_what_the_disease_takes_of_the_room_is_given_back_without_it():
+    """Blasts that die leave the capacity of relief, stem_start^(1 - relief), which may be free."""
+    made = leukaemia_model(
+        {"mec": None},
+        disease="mds_high_risk",
+        observed=("neutrophils", "platelets"),
+        free=("stem_start", "relief", "rho"),
+        values=dict.fromkeys(("growth", "gamma", "beta", "block", "leukaemic_neutrophils"), 0.0)
+        | {"kill_blasts": 30.0, "kill_stem": 1e-9, "kill_stem_platelet": 1e-9},
+    )
+    assert {"capacity", "crowding"}.isdisjoint(dict(made.held))
+    for relief in (0.2, 0.8):
+        found = predicted(made, counted(0, 400, amount=1.0), stem_start=0.3, relief=relief, rho=0.3)
+        # without feedback, counts are in proportion to the early pool
+        assert found[1, 0] / found[0, 0] == pytest.approx(0.3**-relief, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "own", [{"values": {"capacity": 0.8}}, {"free": ["rho", "crowding"]}, {"disease": "aml"}]
+)
+def test_a_capacity_of_one_s_own_is_not_tied(own):
+    made = leukaemia_model({"mec": None}, **({"disease": "mds_high_risk"} | own))
+    assert "relief" not in dict(made.held)
+    assert "capacity" in dict(made.held)
+
+
+def test_a_typical_patient_has_the_median_age_of_the_disease():
+    """It had the age of one patient drawn at random."""
+    for disease, name in (("aml_relapsed", "rr_aml"), ("mds_after_hma", "mds_post_hma")):
+        ages = sample_population(load_population(name), 4000, 3)["age"]
+        assert typical_patient(disease)["age"] == pytest.approx(float(np.median(ages)), abs=1.5)
+
+
+def test_more_than_a_whole_growth_factor_is_no_more_than_on():
+    made = leukaemia_model(
+        {"mec": None, "G-CSF": None},
+        disease="lymphoma",
+        observed=("neutrophils", "platelets"),
+        free=["rho"],
+    )
+    once, often = (
+        predicted(made, counted(0, 1, 3, amount=amount, cmt=2), rho=0.3) for amount in (1.0, 300.0)
+    )
+    none = predicted(made, counted(0, 1, 3), rho=0.3)
+    assert once[1, 0] > 1.05 * none[1, 0]
+    np.testing.assert_array_equal(once, often)

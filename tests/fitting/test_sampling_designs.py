@@ -366,6 +366,19 @@ def test_a_data_set_and_a_fit_are_designs_too():
     assert own.values == [fit.estimates["sigma_concentration_additive"]]
 
 
+def test_observations_beyond_a_limit_are_named_where_data_are_the_design():
+    rows = [{"ID": i, "TIME": 0, "AMT": 70, "EVID": 1, "DV": None, "CENS": 0} for i in (1, 2)]
+    rows += [
+        {"ID": i, "TIME": t, "AMT": 0, "EVID": 0, "DV": 1, "CENS": int(i == 2 and t > 36)}
+        for i in (1, 2)
+        for t in TIMES
+    ]
+    data = pkpd.read_nonmem(pd.DataFrame(rows).sort_values(["ID", "TIME"], kind="stable"))
+    found = expected_information(COMBINED, data)
+    assert "2 of 16 observations beyond a limit as if measured" in found.how
+    assert "beyond" not in expected_information(COMBINED, WARFARIN).how
+
+
 # -- the best times --------------------------------------------------------------------------------
 
 

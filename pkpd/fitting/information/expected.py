@@ -298,8 +298,9 @@ def expected_information(
         A population model at the values that are believed, or a fit. Held parameters are taken as
         known.
     design
-        Groups of subjects (`group`), one or several, or a data set, whose values are not read; of
-        a fit its own data if not given.
+        Groups of subjects (`group`), one or several, or a data set, whose values are not read (one
+        below or above a limit counts as if measured, which ``how`` says); of a fit its own data if
+        not given.
     matrix
         ``"reduced"``: parameters of the means apart from variances; ``"full"``: with what
         variances tell of the former.
@@ -334,7 +335,7 @@ def expected_information(
     check_word("expected information, matrix", matrix, Matrix)
     check_word("expected information, scale", scale, Scale)
     check_arguments("expected_information", points=(points, from_to(0)), seed=(seed, from_to(0)))
-    data, places, subjects, model = _bound(model, design)
+    data, places, subjects, beyond, model = _bound(model, design)
     likelihood = bind(model, data)
     refuse_what_has_no_moments(likelihood)
     linearised = Linearised(likelihood, bent=matrix == "full" or points > 0)
@@ -350,6 +351,8 @@ def expected_information(
         total += np.einsum("g,gpq->pq", subjects, np.asarray(each)) / len(every)
     names, values, whole = on_scale(free, x, total, scale)
     how = f"{matrix} matrix, " + (f"FOCE at {points} points" if points else "FO")
+    if beyond:
+        how += f", {beyond} of {len(data.observations)} observations beyond a limit as if measured"
     return ExpectedInformation(
         names, values, whole, free.kinds, float(subjects.sum()), samples, how
     )
@@ -357,8 +360,8 @@ def expected_information(
 
 def _bound(
     model: PopulationModel | Fitted, design: Design | None
-) -> tuple[Dataset, list[NDArray[np.int64]], FloatArray, PopulationModel]:
-    """Give the data, the observations and number of subjects of each group, and the model."""
+) -> tuple[Dataset, list[NDArray[np.int64]], FloatArray, int, PopulationModel]:
+    """Give data, observations and subjects of each group, observations beyond limits, and model."""
     made = model_of(model)
     if design is None:
         if isinstance(model, PopulationModel):
@@ -368,10 +371,10 @@ def _bound(
     if not isinstance(design, Dataset):
         groups = checked(design)
         data, places = dataset_of(made, groups)
-        return data, places, np.array([one.subjects for one in groups]), made
-    subject = design.observations.subject
+        return data, places, np.array([one.subjects for one in groups]), 0, made
+    subject, beyond = design.observations.subject, np.count_nonzero(design.observations.censored)
     places = [np.flatnonzero(subject == b) for b in np.unique(subject)]
-    return blank(design), places, np.ones(len(places)), made
+    return blank(design), places, np.ones(len(places)), beyond, made
 
 
 def blank(data: Dataset) -> Dataset:
