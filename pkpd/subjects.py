@@ -411,11 +411,14 @@ def covariates_at(
     Returns
     -------
     tuple
-        Covariates and what follows from them, and who is possible and eligible.
+        Covariates and what follows from them, moved to the medians of the population, and who was
+        possible and eligible before.
     """
     block, keep = _candidates(population, scores @ _copula_factor(population).T, bsa_formula)
     for name, low, high in population.limits:
         keep &= (block[name] >= low) & (block[name] <= high)
+    if population.medians:  # who is eligible is moved
+        block = _to_medians(population, block, bsa_formula)
     return block, keep
 
 

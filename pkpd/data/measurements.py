@@ -370,6 +370,14 @@ def _limits(
             remedy="give a LLOQ column, lloq=, or CENS 1 with the limit in DV",
         )
     lower = table.numbers("LIMIT") * factor if "LIMIT" in table.at else np.full(n, np.nan)
+    for i in np.flatnonzero((censored == ABOVE) & (lower > value)):
+        raise table.refused(
+            i,
+            "LIMIT",
+            f"{lower[i] / factor[i]:g} is an upper end of a value above {value[i] / factor[i]:g}, "
+            "which pkpd does not read",
+            remedy="leave LIMIT empty there: the value then lies anywhere above",
+        )
     lower = np.where(below & np.isfinite(lower), lower, -np.inf)
     for i in np.flatnonzero(below & (lower >= limit)):
         raise table.refused(

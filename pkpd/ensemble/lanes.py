@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pkpd.arrays import Floats, Indices
-from pkpd.body import complete_covariates
+from pkpd.body import (
+    body_surface_area_du_bois,
+    complete_covariates,
+    creatinine_clearance_cockcroft_gault,
+)
 from pkpd.course.course import Course
 from pkpd.course.simulate import Simulator
 from pkpd.distributions import stratified_normals, stream
@@ -38,7 +42,13 @@ from pkpd.subjects import PatientSample, Population, covariates_at
 LANES_AT_ONCE = 2000
 FOLLOWED = ("neutrophils", "platelets")
 """Lines that are followed between mornings where recovery is wanted to the hour."""
-_FOLLOW_FROM_OTHERS = ("bsa", "bmi", "ffm", "scr_umol_L")
+_FOLLOW_FROM = {
+    "bsa": {"weight", "height"},
+    "bmi": {"weight", "height"},
+    "ffm": {"weight", "height", "male"},
+    "crcl": {"age", "weight", "male", "scr"},
+    "scr_umol_L": {"scr", "crcl"},
+}
 _Ready = TypeVar("_Ready", Simulator, FittedRegimen, ArmLanes)
 _ROUNDS = 200  # of drawing patients anew who are not eligible
 
@@ -299,16 +309,29 @@ def _name(bodies: Population | PatientSample) -> str:
 
 
 def _with_given(covariates: Mapping[str, Floats], given: Mapping[str, float]) -> dict[str, Floats]:
-    """Covariates with those that are known in their place, and what follows from them anew."""
+    """Covariates with those that are known in their place, and what follows from them anew.
+
+    A clearance of its own stays unless creatinine is known anew, and an area keeps its formula.
+    """
     if not given:
         return dict(covariates)
-    n = len(next(iter(covariates.values())))
-    kept = {k: v for k, v in covariates.items() if k not in _FOLLOW_FROM_OTHERS}
+    size, surface = (covariates["weight"], covariates["height"]), covariates["bsa"]
+    anew = {name for name, needed in _FOLLOW_FROM.items() if needed & given.keys()}
     if "crcl" in given:
-        kept.pop("scr", None)
-    else:
-        kept.pop("crcl", None)
-    return complete_covariates(kept | {k: np.full(n, float(v)) for k, v in given.items()})
+        anew |= {"scr"}
+    elif "scr" not in given and not np.allclose(
+        covariates["crcl"],
+        creatinine_clearance_cockcroft_gault(
+            *(covariates[name] for name in ("age", "weight", "scr", "male"))
+        ),
+    ):
+        anew -= {"crcl"}
+    kept = {name: v for name, v in covariates.items() if name not in anew}
+    du_bois = np.allclose(surface, body_surface_area_du_bois(*size))
+    return complete_covariates(
+        kept | {k: np.full(len(surface), float(v)) for k, v in given.items()},
+        bsa_formula="du_bois" if du_bois else "mosteller",
+    )
 
 
 def _portions(n: int) -> Iterator[Indices]:

@@ -18,7 +18,8 @@ from pkpd.fitting.model.population_parameters import start_values
 
 _WIDEST = 1.0
 """Largest standard error, on the scale of the search (mostly a logarithm), that is drawn from: at 1
-a parameter is known to a factor of seven either way."""
+a parameter is known to a factor of seven either way. What is in units of its own has no such limit.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ def _of_maximum(fitted: MaximumLikelihood, n: int, seed: int) -> ParameterDraws:
     free, covariance = FreeParameters(fitted.likelihood), np.asarray(fitted.covariance_x)
     variance = np.diag(covariance)
     finite = np.isfinite(variance)
-    known = finite & (variance <= _WIDEST**2)
+    known = finite & ((variance <= _WIDEST**2) | free.natural_units)
     if not known.any():
         _refuse_several(n, "maximum likelihood estimates without standard errors")
     inner = covariance[np.ix_(known, known)]

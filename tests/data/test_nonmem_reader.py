@@ -146,6 +146,7 @@ def edit(line, **cells):
         (edit(3, CENS="2"), {}, "row 3, ID 1, column CENS: 2 is no censoring code"),
         (edit(4, DV="."), {}, "row 4, ID 1, column CENS: the value is below the limit"),
         (edit(4, LIMIT="0.5"), {}, "0.5 is not below the limit of quantification 0.1"),
+        (edit(3, CENS="-1", LIMIT="1e6"), {}, "row 3, ID 1, column LIMIT: 1e+06 is an upper end"),
         (
             edit(5, DVID="1"),
             {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import marginal_cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -323,6 +324,21 @@ def test_draws_of_a_maximum_have_its_covariance_and_one_is_the_estimate():
     np.testing.assert_allclose(held.values["V"], found.estimates["V"])
     assert held.values["CL"].std() > 0.0
     assert any("hardly tell" in note and "V" in note for note in held.notes)
+
+
+def test_a_standard_error_in_units_is_no_reason_to_hold_a_parameter():
+    """A baseline of 120 with an error of 6 stayed in every draw; of a logarithm, 6 is too wide."""
+    model = PopulationModel(
+        marginal_cases.LEVEL,
+        [parameter("a", 120.0, iiv=fixed(10.0), scale="identity")],
+        residual.additive(fixed(1.0)),
+    )
+    seen = np.array([[110.0, 111.0], [121.0, 119.0], [133.0, 132.0]])
+    fit = pkpd.fit(model, marginal_cases.data(np.arange(2.0), seen), method="fo", progress=False)
+    assert fit.standard_errors["a"] == pytest.approx(np.sqrt(100.5 / 3.0), rel=1e-3)
+    drawn = parameter_draws(fit, 4000, 1)
+    assert drawn.values["a"].std() == pytest.approx(fit.standard_errors["a"], rel=0.05)
+    assert drawn.notes == ()
 
 
 def test_draws_of_a_posterior_are_spread_over_it_and_repeated_where_there_are_too_few():

@@ -71,6 +71,30 @@ def test_values_before_the_first_dose_are_refused_with_their_rows(method):
     assert "additive part" in words
 
 
+def test_zeros_before_the_first_dose_are_refused_where_an_error_has_no_width():
+    """Each added -55.26 to the objective, whatever the model: 2 log(1e-12)."""
+    with pytest.raises(PkpdError, match="row 0, ID 1, 0 at -1 h.*the density of 0 has no bound"):
+        fitted(model(residual.proportional(0.1)), study(before=0.0))
+
+
+@pytest.mark.slow
+def test_a_lag_that_hides_zeros_is_told_to_have_no_maximum():
+    made = PopulationModel(
+        compartments(1, absorption="first_order", dosing=["ALAG1"]),
+        [parameter(n, v) for n, v in (("CL", 4.0), ("V", 20.0), ("ka", 1.0), ("ALAG1", 0.45))],
+        residual.proportional(0.3),
+    )
+    rng, rows = np.random.default_rng(1), []
+    for i in range(1, 9):
+        rows.append((i, 0.0, 100.0, 1, np.nan))
+        for t in (0.5, 1.0, 2.0, 4.0, 8.0, 12.0):
+            f = 6.25 * (np.exp(-0.2 * (t - 0.7)) - np.exp(-(t - 0.7))) if t > 0.7 else 0.0
+            rows.append((i, t, 0.0, 0, f * (1 + 0.1 * rng.standard_normal())))
+    found = fitted(made, pd.DataFrame(rows, columns=COLUMNS))
+    assert any("the density of 0 has no bound" in message for message in found.messages)
+    assert not found.converged
+
+
 @pytest.mark.parametrize("form", ["proportional", "lognormal"])
 def test_errors_of_subjects_own_are_looked_at_on_their_own_scale(form):
     of_all = [parameter(name, value) for name, value in (("CL", 4.0), ("V", 20.0), ("noise", 1.0))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,3 +210,9 @@ def test_weights_of_ties_are_plain():
     others = np.random.default_rng(0).normal(-1.0, 0.1, (400, 1))
     found = smoothed(np.c_[others, density], ("a", "b"), "observation")
     assert found.pointwise[1] == pytest.approx(-np.log(np.mean(np.exp(-density))), rel=1e-6)
+
+
+def test_an_approximation_of_the_posterior_has_no_weights(gaussian):
+    fit = SimpleNamespace(by_chains=False, draws=gaussian[1])
+    with pytest.raises(PkpdError, match="approximates the posterior.*method=.nuts."):
+        leave_one_out(fit)

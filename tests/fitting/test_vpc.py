@@ -150,6 +150,15 @@ def test_share_below_the_limit(hidden):
     assert panel.below[1, -1] <= panel.below[0, -1] <= panel.below[3, -1]
 
 
+def test_a_limit_that_is_given_holds_of_what_was_measured_too():
+    """Replicates were censored below it, the data were not."""
+    made = simulations_of(data(TIMES, values()), lloq=2.0)
+    panel, y = vpc(made).panels[0], values()
+    assert panel.below is not None
+    np.testing.assert_allclose(panel.below[0], np.mean(y < 2.0, axis=0))
+    assert panel.below[1, -1] <= panel.below[0, -1] <= panel.below[3, -1]
+
+
 def test_subjects_that_could_not_be_solved_are_not_above_the_limit(hidden):
     values = hidden.values.copy()
     values[:, hidden.dataset.observations.subject < N // 2] = np.nan

@@ -17,6 +17,7 @@ from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.errors import DataError, PkpdError
 from pkpd.marrow.friberg import Friberg, PlateletChain
+from pkpd.marrow.gcsf import GcsfMarrow
 from pkpd.predict.marrow import marrow_model
 from pkpd.predict.pk import compartments
 from pkpd.predict.structure import Predictor, Structure
@@ -497,3 +498,10 @@ def test_doses_and_engines_that_do_not_fit_are_refused():
     steady = [(1, 0.0, 1, 1, 9.0, 0, 24.0, 0, 1), (1, 5.0, 0, 100)]
     with pytest.raises(PkpdError, match="steady-state"):
         marrow_model(compartments(1), engine="compiled").bind(dataset(steady, ["neutrophils"]))
+
+
+def test_a_line_that_is_stiff_is_refused():
+    """Its G-CSF turns over 20 times an hour; explicit steps of hours end in counts of nothing."""
+    with pytest.raises(PkpdError, match="is stiff .20 an hour.*take g_csf=.algebraic."):
+        marrow_model(compartments(1), lines=GcsfMarrow(g_csf="state"))
+    assert marrow_model(compartments(1), lines=GcsfMarrow()).names == ("neutrophils",)

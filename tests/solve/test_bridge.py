@@ -45,6 +45,20 @@ def test_a_program_is_its_function_to_rounding():
     np.testing.assert_allclose(out, expected, rtol=4e-15)
 
 
+def test_a_bound_hides_no_state_that_is_no_number():
+    """``max(state, floor)`` made the floor of it: a count as deep as counts can be."""
+    x = np.array([np.full(WIDTH, np.nan), np.arange(WIDTH) - 1.0])
+
+    def bounded(x, y):
+        least = jnp.maximum(x, 1e-12)
+        return least, jnp.minimum(x, 2.0), jnp.log(least), jnp.maximum(y, 0.0)
+
+    places = [(1, i) for i in range(4)]
+    out = run(bounded, [(0, 0), (0, 1)], places, (x, np.zeros((4, WIDTH))))
+    assert np.isnan(out[:3]).all()
+    np.testing.assert_array_equal(out[3], np.maximum(x[1], 0.0))
+
+
 def test_the_derivative_of_a_program_is_that_of_jax():
     def pull(x, y, bar):
         _, back = jax.vjp(lambda *v: everything(*v)[1], x, y)

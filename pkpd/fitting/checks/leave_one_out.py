@@ -156,6 +156,13 @@ def leave_one_out(
         raise PkpdError(where="leave_one_out", what=f"by={by!r}", allowed="subject, observation")
     given = {"n_draws": (n_draws, from_to(2)), "points": (points, from_to(2))}
     check_arguments("leave_one_out", **given, most_points=(most_points, from_to(2)))
+    if not getattr(draws, "by_chains", True):
+        raise PkpdError(
+            where="leave_one_out",
+            what=f"{draws!r} approximates the posterior, and weights of draws left out need itself",
+            allowed="a fit by sampling",
+            remedy='fit with method="nuts", or compare maximum likelihood fits by AIC or BIC',
+        )
     draws = draws_of(draws)
     if len(draws) < FEWEST:
         raise PkpdError(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pkpd.arguments import NONE, NUMBER, Kind, check_arguments
-from pkpd.data.dataset import ABOVE, BELOW, Dataset
+from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Dataset
 from pkpd.data.expand import expand
 from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Draws, Fitted, single_draw
@@ -69,10 +69,16 @@ class Simulations:
 
     @cached_property
     def observed(self) -> np.ndarray:
-        """The measurements, -inf where below and inf where above the limit, ``[M]``."""
+        """The measurements, -inf where below and inf where above the limit, ``[M]``.
+
+        A measured value below a limit that is given (``lloq``) counts as below it, as in replicates.
+        """
         seen = self.dataset.observations
+        known = seen.censored == NOT_CENSORED
         return np.select(
-            [seen.censored == BELOW, seen.censored == ABOVE], [-np.inf, np.inf], seen.value
+            [seen.censored == BELOW, seen.censored == ABOVE],
+            [-np.inf, np.inf],
+            np.where(known & (seen.value < self.lower), -np.inf, seen.value),
         )
 
     @cached_property

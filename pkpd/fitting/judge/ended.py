@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED
+from pkpd.errors import PkpdError
 from pkpd.fitting.judge.far import far_values, undosed
 from pkpd.fitting.judge.findings import Finding, in_order
 from pkpd.fitting.judge.standard_errors import Uncertainty
-from pkpd.fitting.model.impossible import observed_at
+from pkpd.fitting.model.impossible import observed_at, refuse_impossible
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.specification import PopulationModel
@@ -116,10 +117,21 @@ class Ended:
         """Subjects whose data are all but impossible."""
         return np.flatnonzero(self.by_subject > -2.0 * PENALTY)
 
+    @cached_property
+    def without_width(self) -> str:
+        """What is said of values where 0 is predicted with an error of no width, as after a lag."""
+        try:
+            fixed = self.likelihood.fixed(self.estimates)
+            refuse_impossible(self.likelihood, fixed, self.predictions)
+        except PkpdError as error:
+            return str(error)
+        return ""
+
     @property
     def good(self) -> bool:
         """Whether the search ended at a minimum of a likelihood, all subjects at modes."""
-        return self.converged and not (self.without_mode.size or self.gone or self.absurd.size)
+        no_minimum = self.gone or self.absurd.size or self.without_width
+        return self.converged and not (self.without_mode.size or no_minimum)
 
 
 def judge(ended: Ended) -> tuple[Finding, ...]:
@@ -438,6 +450,8 @@ def _no_maximum(ended: Ended) -> list[Finding]:
     for name, value in ended.gone.items():
         text = f"{name} has run to zero ({value:.2g}): {why}, and the likelihood has no maximum."
         out.append(Finding("no maximum", "wrong", text, remedy, (name,)))
+    if ended.without_width and not ended.gone:
+        out.append(Finding("no maximum", "wrong", ended.without_width))
     return out
 
 

@@ -93,6 +93,13 @@ class FreeParameters:
         return np.array([i for i, k in enumerate(self.kinds) if k in kinds], dtype=int)
 
     @cached_property
+    def natural_units(self) -> np.ndarray:
+        """Which are in the unit of a parameter of no log: typical values, effects, ``bool[P]``."""
+        bare = [p for p in self.likelihood.model.parameters if p.scale == "identity"]
+        names = {p.name for p in bare} | {e.name(p.name) for p in bare for e in p.effects}
+        return np.array([name in names for name in self.names], dtype=bool)
+
+    @cached_property
     def _in_units(self) -> np.ndarray:
         """Which are standard deviations in the unit of their parameter, of no log, ``bool[P]``."""
         bare = [p.name for p in self.likelihood.model.parameters if p.scale == "identity"]

@@ -190,12 +190,8 @@ class MixedModel:
     def longest(self) -> FloatArray:
         """Longest step of each parameter: 1 on log, logit and correlation scales, else none."""
         free = self.marginal.free
-        model = free.likelihood.model
-        out = np.full(len(free.names), _LONGEST)
-        for i, (name, kind) in enumerate(zip(free.names, free.kinds, strict=True)):
-            if kind == "effect" or (kind == "typical" and model[name].scale == "identity"):
-                out[i] = np.inf
-        return out
+        without = free.natural_units | (np.array(free.kinds) == "effect")
+        return np.where(without, np.inf, _LONGEST)
 
     def covariance(self, x: FloatArray) -> FloatArray:
         """Covariance of the random effects, ``[R, R]``."""

@@ -19,7 +19,10 @@ _REMEDY = (
 
 
 def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions: Any) -> None:
-    """Refuse measurements other than 0 where 0 is predicted and its error has no width.
+    """Refuse measurements where 0 is predicted and its error has no width.
+
+    One other than 0 is impossible, and the density of 0 has no bound: each such row would add a
+    number that is of the width's making alone, to objectives and criteria.
 
     Parameters
     ----------
@@ -47,18 +50,19 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
     for _, error, mine in likelihood._lines:
         if error.logarithmic:
             shut[mine] = not log_sd
-    rows = np.flatnonzero(
-        (predicted == 0) & shut & (seen.value != 0) & (seen.censored == NOT_CENSORED)
-    )
+    rows = np.flatnonzero((predicted == 0) & shut & (seen.censored == NOT_CENSORED))
     if not len(rows):
         return
+    impossible = rows[seen.value[rows] != 0]
+    rows = impossible if len(impossible) else rows
+    why = "no value but 0 is possible" if len(impossible) else "the density of 0 has no bound"
     dosed = bool(likelihood.dataset.events.is_dose.any())
     told = [observed_at(likelihood.dataset, int(m)) for m in rows[:3]]
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     raise PkpdError(
         where=f"{likelihood.dataset.events.source}, {'; '.join(told)}{more}",
         what="the model predicts 0, and a proportional or log-normal error has no width there: "
-        "no value but 0 is possible",
+        + why,
         remedy=_REMEDY if dosed else "the data have no dose at all: give doses in rows with AMT",
     )
 

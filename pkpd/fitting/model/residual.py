@@ -20,7 +20,8 @@ scale. ``scale`` names an individual parameter that multiplies the scale: a nois
 own. ``processes`` are Ornstein-Uhlenbeck processes in time that are added to an additive or
 log-normal error (`pkpd.fitting.model.processes`). A value below its limit contributes the
 probability of lying there (method M3 of Beal 2001, J Pharmacokinet Pharmacodyn 28:481-504); if it
-is known to lie above ``lower``, that of lying between (method M4 where ``lower`` is 0).
+is known to lie above ``lower``, that of lying between (Beal's M4, with ``lower`` 0, divides every
+value's part by the probability of lying above 0, too; here nothing is divided).
 """
 
 from __future__ import annotations

@@ -111,12 +111,12 @@ class Arithmetic:
         return self.builder.select(which, yes, no)
 
     def maximum(self, a: Value, b: Value) -> Value:
-        """Return the larger of both."""
-        return self.select(self.compare(">", a, b), a, b)
+        """Return the larger of both; NaN where ``a`` is, so that a bound hides no lost state."""
+        return self.select(self.compare(">", b, a), b, a)
 
     def minimum(self, a: Value, b: Value) -> Value:
-        """Return the smaller of both."""
-        return self.select(self.compare("<", a, b), a, b)
+        """Return the smaller of both; NaN where ``a`` is."""
+        return self.select(self.compare("<", b, a), b, a)
 
     def both(self, a: Value, b: Value) -> Value:
         """Logical and of truth values."""
@@ -146,7 +146,7 @@ class Arithmetic:
     def exp(self, x: Value) -> Value:
         """Exponential."""
         # what is no number stays none
-        x = self.minimum(constant(709.0), self.maximum(constant(-708.0), x))
+        x = self.minimum(self.maximum(x, constant(-708.0)), constant(709.0))
         shifted = self.fused(_PLUS, x, constant(_PER_LN2), constant(_MAGIC))
         k = self.sub(shifted, constant(_MAGIC))
         r = self.fused(_MINUS, k, constant(_LN2_HIGH), x)
@@ -169,7 +169,7 @@ class Arithmetic:
         return self.mul(p, power)
 
     def log(self, x: Value) -> Value:
-        """Natural logarithm of a positive normal number."""
+        """Natural logarithm of a positive normal number; of none none."""
         b = self.builder
         integer = b.bitcast(x, INTEGERS)
         moved = b.add(b.sub(integer, _integers(_ROOT_HALF)), _integers(_UPWARD))
@@ -193,7 +193,8 @@ class Arithmetic:
         total = self.fused(_PLUS, w, series(1), self.mul(z, series(0)))
         f2 = self.mul(f, f)
         half = constant(0.5)
-        inner = self.mul(k, constant(_LN2_LOW))
+        # what is no number has bits of one: 0 times it brings it back
+        inner = self.fused(_PLUS, x, constant(0.0), self.mul(k, constant(_LN2_LOW)))
         inner = self.fused(_PLUS, s, self.fused(_PLUS, half, f2, total), inner)
         inner = self.sub(self.fused((1, -1), half, f2, inner), f)
         return self.fused((1, -1), k, constant(_LN2_HIGH), inner)
