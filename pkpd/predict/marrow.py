@@ -345,8 +345,8 @@ def _check_parts(drugs: Mapping[str, Any], marrow: Mapping[str, Any]) -> None:
         if getattr(line, "g_csf", "") == "state":
             raise PkpdError(
                 where=f"marrow_model, lines, {name}",
-                what='GcsfMarrow(g_csf="state") is stiff (20 an hour), and lines step explicitly, by '
-                "hours",
+                what='GcsfMarrow(g_csf="state") is stiff (20 an hour), and lines step explicitly, '
+                "by hours",
                 remedy='take g_csf="algebraic", whose counts agree within 1 %',
             )
         if not isinstance(getattr(line, "parameters", None), tuple):

@@ -73,7 +73,7 @@ def test_values_before_the_first_dose_are_refused_with_their_rows(method):
 
 def test_zeros_before_the_first_dose_are_refused_where_an_error_has_no_width():
     """Each added -55.26 to the objective, whatever the model: 2 log(1e-12)."""
-    with pytest.raises(PkpdError, match="row 0, ID 1, 0 at -1 h.*the density of 0 has no bound"):
+    with pytest.raises(PkpdError, match=r"row 0, ID 1, 0 at -1 h.*the density of 0 has no bound"):
         fitted(model(residual.proportional(0.1)), study(before=0.0))
 
 

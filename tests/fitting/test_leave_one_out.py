@@ -214,5 +214,5 @@ def test_weights_of_ties_are_plain():
 
 def test_an_approximation_of_the_posterior_has_no_weights(gaussian):
     fit = SimpleNamespace(by_chains=False, draws=gaussian[1])
-    with pytest.raises(PkpdError, match="approximates the posterior.*method=.nuts."):
+    with pytest.raises(PkpdError, match=r"approximates the posterior.*method=.nuts."):
         leave_one_out(fit)

@@ -502,6 +502,6 @@ def test_doses_and_engines_that_do_not_fit_are_refused():
 
 def test_a_line_that_is_stiff_is_refused():
     """Its G-CSF turns over 20 times an hour; explicit steps of hours end in counts of nothing."""
-    with pytest.raises(PkpdError, match="is stiff .20 an hour.*take g_csf=.algebraic."):
+    with pytest.raises(PkpdError, match=r"is stiff .20 an hour.*take g_csf=.algebraic."):
         marrow_model(compartments(1), lines=GcsfMarrow(g_csf="state"))
     assert marrow_model(compartments(1), lines=GcsfMarrow()).names == ("neutrophils",)

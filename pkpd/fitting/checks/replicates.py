@@ -71,7 +71,7 @@ class Simulations:
     def observed(self) -> np.ndarray:
         """The measurements, -inf where below and inf where above the limit, ``[M]``.
 
-        A measured value below a limit that is given (``lloq``) counts as below it, as in replicates.
+        A measured value below a limit that is given (``lloq``) counts as below it, too.
         """
         seen = self.dataset.observations
         known = seen.censored == NOT_CENSORED
