@@ -1,10 +1,14 @@
-"""Looking through abbreviated code: what it reads, what it sets."""
+"""Looking through abbreviated code: what it reads, what it sets, where two differ."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from pkpd.nonmem.code import FUNCTIONS, element
+from pkpd.errors import PkpdError
+from pkpd.nonmem.code import FUNCTIONS, element, parse_code
+from pkpd.nonmem.records import Problem
 from pkpd.nonmem.tree import Assign, Expression, Item, Name, Number, Statement, children
 
 
@@ -47,3 +51,38 @@ def assignments(
 def assigned(statements: Sequence[Statement]) -> set[str]:
     """Return the names that statements may set."""
     return {one.target for one, _ in assignments(statements)}
+
+
+def same_code(one: Problem, other: Problem) -> str:
+    """Name of the first record of the model that differs between two problems; empty if none does.
+
+    Of ``$SUBROUTINES`` ADVAN and TRANS are compared, not tolerances.
+    """
+    for name, words in (("SUBROUTINES", r"(ADVAN\d+|TRANS\d+)"), ("MODEL", r"[^\s,]+")):
+        told = (record.text.upper() if (record := p.one(name)) else "" for p in (one, other))
+        first, second = (sorted(set(re.findall(words, text))) for text in told)
+        if first != second:
+            return name
+    for name in ("PK", "PRED", "DES", "ERROR"):
+        mine, its = one.one(name), other.one(name)
+        if (mine is None) != (its is None):
+            return name
+        if mine is None or its is None:
+            continue
+        try:
+            first, second = parse_code(mine), parse_code(its)
+        except PkpdError:
+            return name
+        if _without_lines(first.statements) != _without_lines(second.statements):
+            return name
+    return ""
+
+
+def _without_lines(statements: Any) -> Any:
+    out: list[Any] = []
+    for statement in statements:
+        if hasattr(statement, "branches"):
+            out.append(tuple((c, _without_lines(body)) for c, body in statement.branches))
+        else:
+            out.append((statement.target, statement.value))
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
-from pkpd.nonmem.code import parse_code
+from pkpd.nonmem.inspect_code import same_code
 from pkpd.nonmem.listing import (
     METHODS,
     OWN,
@@ -43,6 +44,7 @@ NONMEM, WRITTEN = "NONMEM", "as written"
 COLUMN = 5e-3
 """Relative difference below which a column of a table is called the same."""
 _LISTINGS = (".lst", ".res", ".out")
+_FILE = r"\bFILE\s*=?\s*[\"']?([^\s\"',]+)"
 
 
 @dataclass(frozen=True)
@@ -110,33 +112,6 @@ class Verification:
         if self.verified and all(one.whose != NONMEM for one in self.compared):
             last = "reads back as pkpd wrote it; nothing of NONMEM's was there to compare with"
         return "\n".join([*(str(one) for one in self.compared), *self.notes, last])
-
-
-def same_code(one: Problem, other: Problem) -> str:
-    """Name of the first block of code that differs between two problems; empty if none does."""
-    for name in ("PK", "PRED", "DES", "ERROR"):
-        mine, its = one.one(name), other.one(name)
-        if (mine is None) != (its is None):
-            return name
-        if mine is None or its is None:
-            continue
-        try:
-            first, second = parse_code(mine), parse_code(its)
-        except PkpdError:
-            return name
-        if _without_lines(first.statements) != _without_lines(second.statements):
-            return name
-    return ""
-
-
-def _without_lines(statements: Any) -> Any:
-    out: list[Any] = []
-    for statement in statements:
-        if hasattr(statement, "branches"):
-            out.append(tuple((c, _without_lines(body)) for c, body in statement.branches))
-        else:
-            out.append((statement.target, statement.value))
-    return out
 
 
 def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) -> Verification:
@@ -251,11 +226,15 @@ def _beside(path: Path) -> list[Path]:
     if path.suffix.lower() in _LISTINGS:
         return [path]
     out = [path.with_suffix(suffix) for suffix in (*_LISTINGS, ".ext")]
-    return [p for p in out if p.is_file()] + sorted(
+    # tables of other runs lie in the same folder: a stream that names its own has no others
+    records = [r for one in read_records(stream_text(path), path.name) for r in one.all("TABLE")]
+    named = [name for r in records for name in re.findall(_FILE, r.text, re.IGNORECASE)]
+    tables = [path.parent / Path(name).name for name in named] or [
         p
         for p in path.parent.glob("*tab*")
-        if p.is_file() and p.suffix.lower() not in (".csv", ".mod", ".ctl")
-    )
+        if p.suffix.lower() not in (".csv", ".mod", ".ctl", *_LISTINGS, ".ext")
+    ]
+    return [p for p in (*out, *sorted(set(tables))) if p.is_file()]
 
 
 def _evaluate(

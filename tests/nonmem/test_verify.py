@@ -10,7 +10,9 @@ from scipy.stats import multivariate_normal
 from typer.testing import CliRunner
 
 from pkpd.cli import app
+from pkpd.nonmem.inspect_code import same_code
 from pkpd.nonmem.listing import OWN, read_estimates, read_listing, read_table
+from pkpd.nonmem.records import read_records
 from pkpd.nonmem.stream import read_control_stream
 from tests.nonmem.streams import INPUT, written
 
@@ -186,6 +188,34 @@ def test_listings_of_other_streams_and_data_are_not_compared(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)  # however its files are named
     assert str(stream.verify(["run1.lst", "sdtab1"])) == str(found)
     assert "nothing of NONMEM's" in str(stream.verify([]))
+
+
+def test_only_tables_that_the_stream_writes_are_compared(tmp_path):
+    """Every file of the folder with "tab" in its name was, of whichever run."""
+    with_listing(tmp_path)
+    (tmp_path / "run1.mod").write_text(STREAM + "$TABLE ID TIME PRED FILE=sdtab1 NOPRINT\n")
+    stream = read_control_stream(tmp_path / "run1.mod")
+    (tmp_path / "sdtab2").write_text(TABLE.replace("3.75", "9.99"))
+    assert stream.verify().verified
+    (tmp_path / "sdtab1").write_text(TABLE)
+    found = stream.verify()
+    assert found.verified
+    assert "PRED of sdtab1" in str(found)
+    assert "sdtab2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "name"),
+    [
+        ("$SUBROUTINES ADVAN2 TRANS2", "$SUBS ADVAN=ADVAN4 TRANS=TRANS4", "SUBROUTINES"),
+        ("$SUBR ADVAN13 TOL=9", "$SUBROUTINE ADVAN13 TOL=6", ""),
+        ("$MODEL COMP=(A) COMP=(B)", "$MODEL COMP=(A) COMP=(C)", "MODEL"),
+        ("$MODEL COMP=(A)", "$MODEL  COMP=(a)", ""),
+    ],
+)
+def test_a_listing_of_another_structure_is_of_another_stream(mine, its, name):
+    one, other = (read_records(["$PROB a", text], "x")[0] for text in (mine, its))
+    assert same_code(one, other) == name
 
 
 def written_estimates(path, theta):
