@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
+import pkpd
 from pkpd.errors import PkpdError, PkpdWarning
 from tests.nonmem.streams import (
     ADVAN1,
@@ -133,7 +134,10 @@ F_FLAG = 1
 Y = PHI((LLOQ-F)/SQRT(SIGMA(1)))
 ENDIF"""
     text = ADVAN1.replace("Y = F*(1+EPS(1))", code) + "LAPLACIAN\n"
-    mean, sd = means_and_sds(written(tmp_path, text))
+    stream = written(tmp_path, text)
+    with pytest.raises(PkpdError, match=r"3 observations are likelihoods.*allowed: laplace"):
+        pkpd.fit(stream.model, stream.data, method="focei", progress=False)
+    mean, sd = means_and_sds(stream)
     f = expected_advan1()
     below = np.array([False, False, True, True, False, False, True])
     wanted = np.where(below, norm.logcdf((3.1 - f) / np.sqrt(0.1)), f)

@@ -33,6 +33,7 @@ from pkpd.fitting.maximum.start import MixedModel, approach
 from pkpd.fitting.maximum.without_spread import rises_without
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.solve.cache import keep_compilations
 
@@ -335,6 +336,14 @@ def _exchanged(
 def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
     """Refuse a start where a row or a subject has no likelihood."""
     likelihood, fixed = marginal.likelihood, marginal.free.fixed(at.x)
+    given = int(np.sum(marginal.density.rows["beyond"]))
+    if given and marginal.method == "focei" and isinstance(likelihood, OwnErrorLikelihood):
+        raise PkpdError(
+            where="maximum likelihood, method 'focei'",
+            what=f"{given} observations are likelihoods that the model's code gives (F_FLAG, LIKE)",
+            allowed="laplace",
+            remedy='fit with method="laplace", which takes their second differences',
+        )
     refuse_impossible(likelihood, fixed, at.predictions[0])
     lost = np.flatnonzero(~np.isfinite(at.by_subject))
     if not lost.size:
