@@ -756,3 +756,30 @@ def test_labels_that_differ_in_a_mark_keep_a_figure_each(tmp_path):
         "forecast_B.svg",
     ]
     assert all(path.exists() for path in paths)
+
+
+def test_figures_of_the_forecast_before_go_and_no_other_file(tmp_path):
+    class Found:
+        def __init__(self, *patients):
+            self.patients = patients
+
+        def table(self):
+            return pd.DataFrame({"patient": self.patients, "quantity": "low"})
+
+        def plot(self, label):
+            return Figure(figsize=(1, 1))
+
+    for name in ("forecast_mine.svg", "forecast_C.svg", "notes.txt"):
+        (tmp_path / name).write_text("my own")
+    write(Found("A/1", "=B", "A_1"), tmp_path, ("svg", "png"))  # type: ignore[arg-type]
+    write(Found("A/1"), tmp_path, ("svg",))  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "forecast.csv",
+        "forecast_A_1.svg",
+        "forecast_C.svg",
+        "forecast_mine.svg",
+        "notes.txt",
+    ]
+    (tmp_path / "forecast.csv").write_text("mine\n1\n")  # no table of a forecast
+    write(Found(7), tmp_path)  # type: ignore[arg-type]
+    assert (tmp_path / "forecast_A_1.svg").exists()
