@@ -89,7 +89,9 @@ def compare(
     ),
     rule: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="DLT rule instead of each trial's own."),
+        typer.Option(
+            metavar="NAME", help="DLT rule instead of each trial's own; a variant keeps its own."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
