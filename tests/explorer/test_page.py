@@ -288,6 +288,24 @@ def test_schedules_drugs_courses_gates_and_reductions_are_built(page):
 
 
 @pytest.mark.slow
+def test_each_schedule_is_drawn_at_the_counts_of_its_own_rule(page, tmp_path):
+    low, high = DATA["cohort"]
+    mine = tmp_path / "rules.toml"
+    rows = [low, {**high, "rule": "clara_dnx_2018"}]
+    mine.write_text(write_toml({**DATA, "title": "Two rules", "cohort": rows}))
+    page.locator("#open").set_input_files(mine)
+    page.wait_for_function("() => document.getElementById('title').textContent === 'Two rules'")
+    settled(page)
+    told = page.locator("#recovery figure > svg > desc").all_text_contents()
+    assert ["20 mg/m2: " in text for text in told] == [True, False, True, False]
+    assert ["40 mg/m2: " in text for text in told] == [False, True, False, True]
+    lines = [svg.locator("line[stroke-dasharray='5 4']") for svg in page.locator(COUNTS).all()]
+    heights = [[float(one.get_attribute("y1")) for one in each.all()] for each in lines]
+    for of_low, of_high in zip(*heights, strict=True):
+        assert of_high < of_low - 5  # a higher count stands higher, on the same axis
+
+
+@pytest.mark.slow
 def test_what_was_published_is_of_the_schedule_as_it_was_read(page):
     """It goes with a change of what is given, to whom, or of the rule, and comes back with them."""
     high = "Dose of clofarabine in schedule 2, slider"
