@@ -89,7 +89,9 @@ def compare(
     ),
     rule: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="DLT rule instead of each trial's own."),
+        typer.Option(
+            metavar="NAME", help="DLT rule instead of each trial's own; a variant keeps its own."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -451,13 +453,16 @@ def import_(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The script; else the stream's name, .py.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over a script that was edited.")
+    ] = False,
 ) -> None:
     """Write a Python script that does what a NONMEM control stream does, and verify it."""
     with _told():
         from pkpd.nonmem.script import import_stream
 
         target, report, agrees = import_stream(
-            stream, data=data, problem=problem, beside=beside, out=out
+            stream, data=data, problem=problem, beside=beside, out=out, overwrite=overwrite
         )
     typer.echo(report)
     typer.echo(f"written: {target}")

@@ -110,7 +110,8 @@ def compare(
         Model options such as ``{"clofarabine.renal_label": True}``, and ``transfusion``
         (True/False), ``combination`` (``"additive"``, ``"bliss"``).
     cards
-        Cards in place of the usual ones, ``{"lenalidomide.pk": "liang2024_lenalidomide"}``.
+        Cards in place of the usual ones, ``{"lenalidomide.pk": "liang2024_lenalidomide"}``. These,
+        options and the rule come before what a variant of the scenario sets itself, which it keeps.
     on_cohort, on_trial, on_progress
         Called when a cohort and when a trial is complete, and as work proceeds
         (``done, total, text``).

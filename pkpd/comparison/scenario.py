@@ -61,6 +61,10 @@ class Variant:
         DLT rule in place of the trial's own.
     population
         Population in place of the trial's own.
+    own
+        What a named variant sets itself, beyond what holds for all of its file: ``"rule"``, and
+        keys of options and cards; ``None``: all that it has. It makes the variant what its name
+        says, and `with_overrides` leaves it.
     """
 
     name: str = ""
@@ -68,6 +72,17 @@ class Variant:
     cards: Mapping[str, str] = field(default_factory=dict)
     rule: str | None = None
     population: str | None = None
+    own: frozenset[str] | None = None
+
+    def keeps(self, key: str) -> bool:
+        """Whether ``"rule"``, or an option or a card by its key, is set by the variant itself."""
+        mine = self.own
+        if mine is None:
+            mine = {*self.options, *self.cards, *(["rule"] if self.rule else [])}
+        # an option has a full and a short name
+        return bool(self.name) and any(
+            key == one or key.endswith(f".{one}") or one.endswith(f".{key}") for one in mine
+        )
 
 
 @dataclass(frozen=True)
@@ -242,6 +257,7 @@ def _variant(
         cards={**common.cards, **cards},
         rule=common.rule if rule is None else str(_beside(rule, path)),
         population=common.population if population is None else str(_beside(population, path)),
+        own=frozenset([*options, *cards, *(["rule"] if rule is not None else [])]),
     )
     with row.at("cards"):
         check_cards(trials, variant.cards)
@@ -347,10 +363,14 @@ def with_overrides(
 ) -> Scenario:
     """Change a scenario by what was asked for at the call.
 
+    A rule, options and cards are as if they stood at the top of the file: what a variant sets
+    itself comes on top of them.
+
     Raises
     ------
     CardError
-        If a trial is not in the scenario, or a rule does not exist.
+        If a trial is not in the scenario, a rule does not exist, or every variant sets itself what
+        is asked for.
     """
     kept = scenario.trials
     if trials:
@@ -375,12 +395,17 @@ def with_overrides(
         if value is not None and not (whole and least <= value <= MOST):
             allowed = f"{least} to {MOST}, a whole number"
             raise CardError(where=name, what=f"{value!r}", allowed=allowed)
+    asked = {"options": dict(options or {}), "cards": dict(cards or {})}
+    for key in [*asked["options"], *asked["cards"], *([] if rule is None else ["rule"])]:
+        _check_reaches(scenario, key)
     variants = tuple(
         replace(
             v,
-            options={**v.options, **(options or {})},
-            cards={**v.cards, **(cards or {})},
-            rule=rule or v.rule,
+            rule=v.rule if rule is None or v.keeps("rule") else rule,
+            **{
+                what: {**getattr(v, what), **{k: x for k, x in new.items() if not v.keeps(k)}}
+                for what, new in asked.items()
+            },
         )
         for v in scenario.variants
     )
@@ -396,4 +421,16 @@ def with_overrides(
         patients=scenario.patients if patients is None else patients,
         draws=scenario.draws if draws is None else draws,
         seed=scenario.seed if seed is None else seed,
+    )
+
+
+def _check_reaches(scenario: Scenario, key: str) -> None:
+    """Refuse what no variant would take, since each sets it itself."""
+    if not all(variant.keeps(key) for variant in scenario.variants):
+        return
+    names = ", ".join(repr(variant.name) for variant in scenario.variants)
+    raise CardError(
+        where=scenario.path or f"scenario {scenario.name}",
+        what=f"each variant ({names}) sets {key} itself, and keeps it",
+        remedy=f"leave {key} out here, or out of a variant",
     )

@@ -32,6 +32,7 @@ from pkpd.forecasting.words import (
     BY_SMC,
     days_in_words,
     facts_of,
+    last_known,
     planned_sentences,
     size_in_words,
     table_of,
@@ -201,7 +202,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
     last = int(one["day"].values[-1])
-    within = whole.until(last)
+    within, known = whole.until(last), one["day"] <= last_known(one)
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes_of_all]
     told += [*map(as_sentence, remarks(weighed, found.forecaster.measurement)), *doubts]
@@ -231,7 +232,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
             for line in shown
         },
         "recovered": {
-            name: _numbers(one["recovered_after"].sel(criterion=name).values)
+            name: _numbers(one["recovered_after"].where(known).sel(criterion=name).values)
             for name in map(str, one["criterion"].values)
             if weighed.trusted and name in {criterion(*item) for item in back.items()}
         },

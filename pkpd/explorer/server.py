@@ -61,7 +61,8 @@ class Explorer:
     data
         Contents of the file that pages begin with.
     fits
-        Results of `pkpd.fit` that pages may simulate with, by name.
+        Results of `pkpd.fit` that pages may simulate with, by name; one that a page's other sources
+        have (``"learned"``, ``"cards"``, ``"x.nc"``) is refused.
     warm
         Whether the first picture is worked out before a page asks for it.
     token
@@ -80,6 +81,10 @@ class Explorer:
         self.folder = folder
         self.data = data
         self.fits = dict(fits or {})
+        if fits:
+            from pkpd.explorer.state import check_fit_names
+
+            check_fit_names(fits)
         self.warm = warm
         self.access = Access(token)
         self.desk = Desk()

@@ -73,9 +73,12 @@ class Explored:
     result
         Rows, pairs, and the curves of the pictures: ``counts``, ``recovered_interval``, ``split``
         and ``dose_given`` as `TrialResult` has them, at the thresholds of the rule; and ``dlt``.
-        They are plain arrays (`pkpd.explorer.curves.Curves`).
+        They are plain arrays (`pkpd.explorer.curves.Curves`). Where rules differ, a schedule has
+        recovery at the thresholds of its own, and none at those of others.
     rule
         The rule of the first schedule.
+    rules
+        Schedule -> its rule.
     simulated
         Who is simulated, in words.
     assumed
@@ -92,6 +95,7 @@ class Explored:
     state: State
     result: TrialResult
     rule: DLTRule
+    rules: Mapping[str, DLTRule]
     simulated: str
     assumed: Mapping[str, tuple[str, ...]]
     differences: tuple[PairRow, ...]
@@ -171,7 +175,7 @@ def explore(
         for cohort, found in zip(trial.cohorts, looked, strict=True)
     }
     different = (*pairs, *of_states)
-    return Explored(state, result, rule, item.simulated, assumed, different, dlt, draws)
+    return Explored(state, result, rule, of_cohort, item.simulated, assumed, different, dlt, draws)
 
 
 SKETCH_DRAWS = 5
@@ -357,7 +361,7 @@ def _look(
     for line, threshold in split_thresholds(rule, ensemble.lines).items():
         key = "recovery_day", line, f">= {threshold:g}"
         values[key] = days = found.values[key]
-        recovered[line] = recovery_band(by_draw(days + start), every)
+        recovered[" ".join(key[1:])] = recovery_band(by_draw(days + start), every)
     lanes = table.CohortLanes(
         values={key: by_draw(v.astype(float)) for key, v in values.items()},
         recovered_on={},
@@ -393,13 +397,12 @@ def _curves(item: Ready, looked: list[_Look], attrs: Mapping[str, Any]) -> Curve
     """Curves of all schedules, with the names that those of a comparison have."""
     first, days = looked[0], np.arange(1, item.trial.horizon_days + 1)
     lines = list(first.counts)
-    at: dict[str, float] = {}
-    for found in item.rules:
-        at |= split_thresholds(found[0], item.ensemble.lines)
-    criteria = [f"{line} >= {at[line]:g}" for line in first.recovered]
+    criteria = list(dict.fromkeys(name for one in looked for name in one.recovered))
+    criteria.sort(key=lambda name: lines.index(name.partition(" >= ")[0]))
     drugs = list(dict.fromkeys(drug for found in looked for drug in found.dosed))
     none = np.zeros(days.size)
-    bands = np.array([[one.recovered[line] for line in first.recovered] for one in looked])
+    unknown = np.full((len(BOUNDS), days.size), np.nan)
+    bands = np.array([[one.recovered.get(name, unknown) for name in criteria] for one in looked])
     return Curves(
         {
             "counts": (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -347,6 +347,25 @@ def _ensemble(page: Table, folder: Path, fits: Mapping[str, Fitted]) -> str:
     if text not in known:
         page.refuse("ensemble", f"{text!r} is none{nearest_of(text, known)}", ", ".join(known))
     return text
+
+
+def check_fit_names(names: Iterable[str]) -> None:
+    """Refuse names of fits that mean another source of patients on a page.
+
+    Raises
+    ------
+    PkpdError
+        At the first of them.
+    """
+    for name in names:
+        if name in (LEARNED, CARDS) or name.endswith(".nc"):
+            of = "files of posteriors" if name.endswith(".nc") else "a source that every page has"
+            raise PkpdError(
+                where=f"fits, {name}",
+                what=f"{name!r} is a name of {of}",
+                allowed=f"names other than {LEARNED} and {CARDS} that do not end with .nc",
+                remedy="give the fit another name",
+            )
 
 
 def posterior_files(folder: Path) -> tuple[str, ...]:

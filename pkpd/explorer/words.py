@@ -22,7 +22,7 @@ from pkpd.report.comparison.beside_tables import rule_protocol_day
 from pkpd.report.comparison.split_words import COLOURS, of_100, split_sentence, split_states
 from pkpd.report.comparison.tables import csv_text
 from pkpd.schedule import describe
-from pkpd.trials import Cohort
+from pkpd.trials import Cohort, DLTRule
 
 Table = dict[str, list[Any]]
 _DIGITS = 4
@@ -95,10 +95,14 @@ def _rule(found: Explored) -> dict[str, Any]:
         "name": rule.name,
         "text": wording.rule_text(found.result),
         "by_day": rule_protocol_day(found.result),
-        "at": {c.line: c.at_least for c in rule.criteria},
+        "at": _thresholds(rule),
         "risk": wording.risk_name(found.result),
         "clock": str(attrs.get("rule_clock", "first_dose")),
     }
+
+
+def _thresholds(rule: DLTRule) -> dict[str, float]:
+    return {c.line: c.at_least for c in rule.criteria}
 
 
 def _schedule(found: Explored, cohort: Cohort) -> dict[str, Any]:
@@ -106,9 +110,11 @@ def _schedule(found: Explored, cohort: Cohort) -> dict[str, Any]:
     states = [found.states.index(state) for state in split_states(found.result)]
     row = _row(found, cohort, "dlt")
     published = None if row is None else wording.published(row)
+    own = found.rules[cohort.id]
     return {
         "id": cohort.id,
         "label": cohort.label,
+        **({"at": _thresholds(own)} if own.criteria != found.rule.criteria else {}),
         "words": describe(cohort.regimen),
         "counts": _by(found, "line", "counts", number),
         "dosed": _by(found, "drug", "dose_given", number),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError
-from pkpd.files import frame_text, together, write_text
+from pkpd.files import frame_text, together, unguarded, write_text
 from pkpd.fitting.draws import Fitted
 from pkpd.forecasting.bank import BASELINE, OF_LOW_COUNTS, Level, tells_recovery, usual_back
 from pkpd.forecasting.forecast import DRAWS, forecast
@@ -38,6 +39,9 @@ from pkpd.trials import Cohort, DLTRule, Trial
 
 AFTER_THE_LOOK = 6
 """Days simulated after the last morning that a rule needs."""
+
+_TABLE = "forecast.csv"
+_FORMATS = ("svg", "png", "pdf")
 
 
 def forecast_lines(
@@ -179,7 +183,8 @@ def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list
     found
         The forecast.
     out
-        Folder; made if need be.
+        Folder; made if need be. Figures of the patients of an earlier ``forecast.csv`` that are not
+        written again go.
     formats
         ``svg``, ``png``, ``pdf``.
 
@@ -189,22 +194,38 @@ def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list
         The files: ``forecast.csv`` and a figure of each patient, in the order of the patients.
     """
     for kind in formats:
-        if kind not in ("svg", "png", "pdf"):
-            raise PkpdError(where="figure format", what=f"{kind!r}", allowed="svg, png, pdf")
-    names = ["forecast.csv"]
-    with together(out, last=names[0]) as stage:
-        write_text(stage / names[0], frame_text(found.table()))
-        taken: set[str] = set()
-        for label in found.patients:
+        if kind not in _FORMATS:
+            raise PkpdError(where="figure format", what=f"{kind!r}", allowed=", ".join(_FORMATS))
+    names = [_TABLE]
+    with together(out, last=_TABLE, earlier=_figures_before) as stage:
+        write_text(stage / _TABLE, frame_text(found.table()))
+        for label, stem in zip(found.patients, _stems(found.patients), strict=True):
             figure = found.plot(label)
-            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(label))
-            while name.casefold() in taken:  # A/1 and A_1
-                name += "_"
-            taken.add(name.casefold())
             for kind in formats:
-                names.append(f"forecast_{name}.{kind}")
+                names.append(f"{stem}.{kind}")
                 figure.savefig(stage / names[-1], dpi=200)
     return [out / name for name in names]
+
+
+def _stems(labels: Iterable[Any]) -> list[str]:
+    """Names of the figures of patients, without their endings."""
+    taken: dict[str, str] = {}
+    for label in labels:
+        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(label))
+        while name.casefold() in taken:  # A/1 and A_1
+            name += "_"
+        taken[name.casefold()] = f"forecast_{name}"
+    return list(taken.values())
+
+
+def _figures_before(folder: Path) -> set[str]:
+    """Figures that an earlier forecast may have written here, by the patients of its table."""
+    try:
+        with (folder / _TABLE).open(encoding="utf-8", newline="") as file:
+            labels = dict.fromkeys(unguarded(row["patient"]) for row in csv.DictReader(file))
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return set()
+    return {f"{stem}.{kind}" for stem in _stems(labels) for kind in _FORMATS}
 
 
 def _cohort(trial: Trial, name: str | None) -> Cohort:

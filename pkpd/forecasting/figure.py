@@ -27,7 +27,7 @@ from pkpd.fitting.plots.style import (
 )
 from pkpd.forecasting.bank import BOTH, Level, criterion
 from pkpd.forecasting.seen import Seen
-from pkpd.forecasting.words import why_not_known
+from pkpd.forecasting.words import last_known, why_not_known
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -162,7 +162,8 @@ def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> 
     day = one["day"].values
     for name, colour, style in zip(names, colours, _STYLES, strict=False):
         share = one["recovered_after"].sel(criterion=name).values
-        label, ahead = name.replace(">=", "≥"), day >= last  # it is of what comes after
+        # it is of what comes after, as far as what confirms a recovery is simulated
+        label, ahead = name.replace(">=", "≥"), (day >= last) & (day <= last_known(one))
         ax.step(day[ahead], share[ahead], where="post", color=colour, linestyle=style, label=label)
     ax.axvline(last, color=GREY, linewidth=0.7, zorder=0)
     ax.set_ylim(0, 1)

@@ -112,7 +112,8 @@ class Forecast:
         ``recovered`` (criterion, day): probability that a line is back by the end of a protocol
         day, never having been low counted as back; ``recovery_day`` (criterion, quantile) in days
         since the start of day 1: 0 never low after the last dose, infinite not seen; ``low``
-        (criterion): probability to be low at all. ``count`` (line, day, quantile): what a
+        (criterion): probability to be low at all. ``known_until``: the last day whose shares are
+        known, as mornings after it confirm a recovery. ``count`` (line, day, quantile): what a
         laboratory would count in the morning, without its error, transfused platelets included, the
         dead going on as if they lived.
         ``nadir`` and ``grade_4`` (graded), over all days or ``_ahead`` of the last count seen.
@@ -203,14 +204,16 @@ class Forecast:
         label = self.patients[0] if patient is None else self._label(patient)
         one = self.weighed[label]
         first = one.seen.last_day if clock == "today" else 1
-        if by_day is not None and not first <= by_day <= one.bank.days:
+        of_patient = self.dataset.sel(patient=label)
+        last = max(first, int(of_patient["known_until"]))
+        if by_day is not None and not first <= by_day <= last:
             past = 1 <= by_day < first
             raise PkpdError(
                 where="by_day (--by-day)",
                 what=f"{by_day}" + f" is before the last count, of day {first}" * past,
-                allowed=f"{first} to {one.bank.days}",
+                allowed=f"{first} to {last}",
+                remedy=None if by_day < first else "forecast further (until_day)",
             )
-        of_patient = self.dataset.sel(patient=label)
         return (first_sentence if clock == "today" else rule_sentence)(one, of_patient, by_day)
 
     def summary(self, by_day: int | None = None) -> str:

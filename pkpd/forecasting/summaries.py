@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.designs.weights import weight_of_forecast
-from pkpd.endpoints.definitions import FROM_DAY_1, THRESHOLDS
+from pkpd.endpoints.definitions import FROM_DAY_1, THRESHOLDS, recovery_definition
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.today import after_last_count
 from pkpd.forecasting.weighing import Weighed
@@ -48,6 +48,7 @@ def summary(bank: Bank, weights: Floats, after_day: int) -> Found:
         "recovered": (("criterion", "day"), recovered),
         "recovery_day": (("criterion", "quantile"), quantiles),
         "low": (("criterion",), low),
+        "known_until": ((), known_until(bank)),
         "nadir": (("graded", "quantile"), _over(graded, lambda x: _lowest(bank, weights, x, 1))),
         "nadir_ahead": (
             ("graded", "quantile"),
@@ -69,6 +70,11 @@ def summary(bank: Bank, weights: Floats, after_day: int) -> Found:
         shares = (bank.response[None] == codes[:, None]) @ weights
         found["response"] = (("response_code",), shares)
     return found
+
+
+def known_until(bank: Bank) -> int:
+    """Last protocol day by whose end a recovery is seen: the mornings after it confirm one."""
+    return max(1, bank.days - recovery_definition(bank.asked.rule).mornings)
 
 
 def _recovery(every: Iterable[Floats], weights: Floats, last: int) -> tuple[Floats, Floats, Floats]:

@@ -48,11 +48,16 @@ def in_words(name: str) -> str:
     return f"{line} of {level} or more" if level else "both counts back"
 
 
+def last_known(one: xr.Dataset) -> int:
+    """Last protocol day whose share of recoveries is known, not before that of the last count."""
+    return max(int(one["known_until"]), int(one["last_day_seen"]))
+
+
 def telling_day(one: xr.Dataset, name: str, of: str = "recovered_after") -> int:
-    """End of the week in which half of such patients have recovered; the last day if they don't."""
+    """End of the week in which half of such patients have recovered, or the last known day."""
     recovered = one[of].sel(criterion=name)
     there = np.flatnonzero(recovered.values >= 0.5)
-    last = int(recovered["day"].values[-1])
+    last = last_known(one)
     first = int(one["last_day_seen"]) + 1
     day = int(recovered["day"].values[there[0]]) if there.size else last
     return min(7 * int(np.ceil(max(day, first) / 7)), last)
@@ -84,8 +89,7 @@ def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None)
     if middle == 0:
         return f"{text}; {_half_or_most(low)} of them are not below it again."
     if middle is None:
-        end = int(one["day"].values[-1])
-        return f"{text}; fewer than half of them do within the {end} days forecast."
+        return f"{text}; fewer than half of them do {_in_time(one)}."
     text = f"{text}; half of them by day {middle}, {between}"
     if already:
         return f"{text}; {already[0].lower()}{already[1:]}, and {stay}."
@@ -110,8 +114,7 @@ def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) 
     if middle is None:
         if weighed.bank.has_further_cycle:
             return f"{text}; fewer than half of them do before the next cycle."
-        end = int(one["day"].values[-1])
-        return f"{text}; fewer than half of them do within the {end} days forecast."
+        return f"{text}; fewer than half of them do {_in_time(one)}."
     return f"{text}; half of them by day {middle}, {between}."
 
 
@@ -153,6 +156,11 @@ def days_in_words(weighed: Weighed) -> str:
         f"Back, by both clocks: on {recovery_words(weighed.bank.asked.rule)}; by day N means by "
         "the end of day N, the count of the next morning included."
     )
+
+
+def _in_time(one: xr.Dataset) -> str:
+    end = int(one["day"].values[-1])
+    return f"by day {last_known(one)}, the last of which the {end} days forecast can tell"
 
 
 def _half_or_most(low: float) -> str:
@@ -269,8 +277,8 @@ def size_in_words(weighed: Weighed) -> str:
 
 
 def days_shown(one: xr.Dataset) -> list[int]:
-    """Protocol days of the table of recovery: the next five whole weeks, or the last day."""
-    last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
+    """Protocol days of the table of recovery: the next five whole weeks, or the last known day."""
+    last, seen = last_known(one), int(one["last_day_seen"])
     return [d for d in range(7, last + 1, 7) if d > seen][:5] or [last]
 
 
@@ -279,7 +287,7 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
 
     A forecast that cannot tell has no numbers there: a few virtual patients give narrow intervals.
     """
-    last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
+    last, seen = last_known(one), int(one["last_day_seen"])
     days = days_shown(one)
     rows: list[tuple[str, ...]] = [
         ("", "median day", "80 % interval", *(f"by day {d}" for d in days))
@@ -390,22 +398,22 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
         The forecast, and the numbers of one patient by ``continuation``.
     """
     name = main_criterion(weighed)
-    last = int(data["day"].values[-1])
+    last, known = int(data["day"].values[-1]), int(data["known_until"].values.max())
     rows: list[tuple[str, ...]] = [
         ("", *(f"grade 4 {line} ahead" for line in data["graded"].values),
-         *(["death"] if "death" in data else []), f"{name}: median day", f"by day {last}")
+         *(["death"] if "death" in data else []), f"{name}: median day", f"by day {known}")
     ]  # fmt: skip
     for other in data["continuation"].values:
         mine = data.sel(continuation=other)
         day = protocol_day(mine["recovery_day"].sel(criterion=name, quantile=0.5))
-        never = _never(weighed, last) if str(other) == "as planned" else f"> {last}"
+        never = _never(weighed, known) if str(other) == "as planned" else f"> {known}"
         rows.append(
             (
                 str(other),
                 *(percent(float(v)) for v in mine["grade_4_ahead"].values),
                 *([percent(float(mine["death"]))] if "death" in mine else []),
                 "not low" if day == 0 else f"{day or never}",
-                percent(float(mine["recovered"].sel(criterion=name, day=last))),
+                percent(float(mine["recovered"].sel(criterion=name, day=known))),
             )
         )
     key = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from pkpd.errors import PkpdError
 from pkpd.files import write_text
 from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.nonmem.stream import ControlStream, read_control_stream
@@ -74,6 +75,7 @@ def import_stream(
     problem: int | None = None,
     beside: list[Path] | None = None,
     out: Path | None = None,
+    overwrite: bool = False,
 ) -> tuple[Path, str, bool]:
     """Read a stream, write its script, and compare with NONMEM.
 
@@ -87,15 +89,29 @@ def import_stream(
         Listings, estimates and tables; default those that bear the stream's name.
     out
         The script; default the stream's name with ``.py``.
+    overwrite
+        Whether a file of that name with other contents, such as a script that was edited, is lost.
 
     Returns
     -------
     tuple
         The script, the report, and whether nothing differs from NONMEM.
+
+    Raises
+    ------
+    PkpdError
+        If an input cannot be used, or another file would be overwritten.
     """
     stream = read_control_stream(path, data=data, problem=problem)
     target = out or path.with_suffix(".py")
+    script = script_of(stream, data, problem, beside or [])
+    if not overwrite and target.is_file() and target.read_bytes() != script.encode():
+        raise PkpdError(
+            where=str(target),
+            what="it has other contents than pkpd import would write, and may have been edited",
+            remedy="name another file with --out, or give --overwrite to lose what is there",
+        )
     found = stream.verify(beside or None)
-    write_text(target, script_of(stream, data, problem, beside or []))
+    write_text(target, script)
     differs = any(one.agrees is False for one in found.compared)
     return target, f"{stream.summary()}\n{found}", not differs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,13 @@ from pkpd.cli import app
 from pkpd.comparison import marrow_choice
 from pkpd.comparison import run as run_module
 from pkpd.comparison.check import check_as_compared
-from pkpd.comparison.scenario import check_file, default_scenario, load_scenario
+from pkpd.comparison.scenario import (
+    Variant,
+    check_file,
+    default_scenario,
+    load_scenario,
+    with_overrides,
+)
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.shipped import shipped_posterior
 
@@ -185,6 +192,55 @@ options = { lenalidomide.renal_chen2007 = false }
     assert (a.rule, b.rule) == ("len_mec_2018", "leukemia_d42_generic")
     assert got.name == "good"
     assert check_file(path) == []
+
+
+def test_a_variant_keeps_what_it_sets_itself(place):
+    """Else all would be one under different names; what stands at the top is replaced."""
+    path = place / "kept.toml"
+    top = (
+        GOOD
+        + """
+rule = "len_mec_2018"
+[options]
+transfusion = false
+"""
+    )
+    variants = """
+[[variant]]
+name = "as usual"
+[[variant]]
+name = "kidneys"
+options = { renal_chen2007 = true }
+[[variant]]
+name = "other"
+rule = "leukemia_d42_generic"
+cards = { neutrophils = "kloft2006_docetaxel" }
+options = { transfusion = false }
+"""
+    path.write_text(top + variants)
+    read = load_scenario(path)
+    asked = {
+        "rule": "neutropenia_7_days",
+        "options": {"transfusion": True, "lenalidomide.renal_chen2007": False},
+        "cards": {"neutrophils": "quartino2014_docetaxel"},
+    }
+    usual, kidneys, other = with_overrides(read, **asked).variants
+    assert {k: getattr(usual, k) for k in asked} == asked
+    assert kidneys.options == {"transfusion": True, "renal_chen2007": True}
+    assert (kidneys.rule, kidneys.cards) == (asked["rule"], asked["cards"])
+    assert (other.rule, other.cards) == (read.variants[2].rule, read.variants[2].cards)
+    assert other.options == {"transfusion": False, "lenalidomide.renal_chen2007": False}
+    one = replace(read, variants=read.variants[2:])
+    for key in ("rule", "cards"):
+        with pytest.raises(PkpdError, match=r"each variant \('other'\) sets .* itself, and keeps"):
+            with_overrides(one, **{key: asked[key]})
+    # those of Python have all that they are given
+    mine = Variant(name="mine", rule="leukemia_d42_generic")
+    both = replace(read, variants=(mine, Variant(rule="leukemia_d42_generic")))
+    assert [v.rule for v in with_overrides(both, rule=asked["rule"]).variants] == [
+        "leukemia_d42_generic",
+        asked["rule"],
+    ]
 
 
 def _own_population(place, name, without):

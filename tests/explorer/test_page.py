@@ -288,6 +288,95 @@ def test_schedules_drugs_courses_gates_and_reductions_are_built(page):
 
 
 @pytest.mark.slow
+def test_each_schedule_is_drawn_at_the_counts_of_its_own_rule(page, tmp_path):
+    low, high = DATA["cohort"]
+    mine = tmp_path / "rules.toml"
+    rows = [low, {**high, "rule": "clara_dnx_2018"}]
+    mine.write_text(write_toml({**DATA, "title": "Two rules", "cohort": rows}))
+    page.locator("#open").set_input_files(mine)
+    page.wait_for_function("() => document.getElementById('title').textContent === 'Two rules'")
+    settled(page)
+    told = page.locator("#recovery figure > svg > desc").all_text_contents()
+    assert ["20 mg/m2: " in text for text in told] == [True, False, True, False]
+    assert ["40 mg/m2: " in text for text in told] == [False, True, False, True]
+    lines = [svg.locator("line[stroke-dasharray='5 4']") for svg in page.locator(COUNTS).all()]
+    heights = [[float(one.get_attribute("y1")) for one in each.all()] for each in lines]
+    for of_low, of_high in zip(*heights, strict=True):
+        assert of_high < of_low - 5  # a higher count stands higher, on the same axis
+
+
+@pytest.mark.slow
+def test_what_was_published_is_of_the_schedule_as_it_was_read(page):
+    """It goes with a change of what is given, to whom, or of the rule, and comes back with them."""
+    high = "Dose of clofarabine in schedule 2, slider"
+    risk, name = page.locator("#dlt"), page.get_by_label("Name", exact=True).nth(1)
+    assert "2/6 = 33 %" in risk.text_content()
+    move(page, high, "50")
+    assert "2/6" not in risk.text_content()
+    low, changed = in_address(page)["cohort"]
+    assert "published" not in changed
+    assert (low["label"], changed["label"]) == ("20 mg/m2", "40 mg/m2 (changed)")
+    assert name.input_value() == "40 mg/m2 (changed)"
+    assert page.locator("#part-schedule-1 > summary").text_content().endswith("(changed)")
+    move(page, high, "40")
+    assert "2/6 = 33 %" in risk.text_content()
+    assert name.input_value() == in_address(page)["cohort"][1]["label"] == "40 mg/m2"
+    for label, value in (("By day", "50"), ("Median age, years", "70")):
+        move(page, f"{label}, slider", value)
+        assert "2/6" not in risk.text_content()
+        page.get_by_label(label, exact=True).fill("")
+        settled(page)
+        assert "2/6 = 33 %" in risk.text_content()
+    name.fill("mine")
+    move(page, high, "50")
+    assert in_address(page)["cohort"][1]["label"] == "mine"
+
+
+@pytest.mark.slow
+def test_figures_of_another_event_go_with_the_rule_and_others_stay(page):
+    one = {"numerator": 1, "denominator": 4, "source": "s", "status": "assumed"}
+    data = {
+        "rule": "a",
+        "published": [{**one, "endpoint": "cr_rate"}],
+        "course": {"first": {"doses": ["x"], "gate": "g"}},
+        "gate": {"g": {"neutrophils": 1}},
+        "dose": {"x": {"amount": "1 mg"}},
+        "cohort": [
+            {"id": "a", "n": 4, "published": [{**one, "endpoint": e} for e in ("dlt_x", "cr_rate")]}
+        ],
+    }
+    found = page.evaluate(
+        """async (data) => {
+          const state = await import("./static/state.js");
+          state.take(data, 4, 1);
+          const { doc } = state;
+          const seen = () => {
+            state.settle();
+            const [cohort] = state.cohorts();
+            const kept = (cohort.published ?? []).map((p) => p.endpoint);
+            return [kept, cohort.n ?? null, "published" in doc.data, cohort.label ?? null];
+          };
+          const told = [seen()];
+          doc.data.rule = "b";
+          told.push(seen());
+          doc.data.rule = "a";
+          doc.data.gate.g.neutrophils = 2; // of the file, which the schedule names
+          told.push(seen());
+          doc.data.gate.g.neutrophils = 1;
+          told.push(seen());
+          return told;
+        }""",
+        data,
+    )
+    assert found == [
+        [["dlt_x", "cr_rate"], 4, True, None],
+        [["cr_rate"], 4, False, None],
+        [[], None, False, "a (changed)"],
+        [["dlt_x", "cr_rate"], 4, True, None],
+    ]
+
+
+@pytest.mark.slow
 def test_schedules_of_a_file_that_are_not_shown_are_named(page, tmp_path):
     rows = [{**DATA["cohort"][0], "id": str(n), "label": f"number {n}"} for n in range(1, 7)]
     mine = tmp_path / "six.toml"
@@ -564,7 +653,12 @@ def test_a_trial_of_the_schedules_has_a_next_dose(page):
 def test_files_are_those_of_the_state(page, folder):
     move(page, DOSE, "25")
     saved = {}
-    for name in ("Schedule file (TOML)", "Figures (CSV)", "Python", "PNG of Counts, 20 mg/m2"):
+    for name in (
+        "Schedule file (TOML)",
+        "Figures (CSV)",
+        "Python",
+        "PNG of Counts, 20 mg/m2 (changed)",
+    ):
         with page.expect_download() as download:
             page.get_by_role("button", name=name).first.click()
         saved[name] = Path(download.value.path()).read_bytes()
@@ -574,7 +668,7 @@ def test_files_are_those_of_the_state(page, folder):
     compile(python, "explored.py", "exec")
     assert png.startswith(b"\x89PNG")
     with page.expect_download() as download:
-        page.get_by_role("button", name="SVG of Counts, 20 mg/m2").click()
+        page.get_by_role("button", name="SVG of Counts, 20 mg/m2 (changed)").click()
     svg = Path(download.value.path()).read_text()
     assert svg.startswith("<?xml")
     assert "<title" in svg

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from pkpd.cards.files import card_folder
 from pkpd.cli import app as command
+from pkpd.errors import PkpdError
 from pkpd.explorer.answers import MOST_BYTES
 from pkpd.explorer.desk import MOST_LEFT, MOST_WAITING, Busy, Desk, Superseded, TooLong
 from pkpd.explorer.server import GOES_ON, STALE, Explorer
@@ -83,6 +84,11 @@ def test_the_python_of_a_file_with_a_drug_that_only_a_fit_knows(folder, data, mo
     data["dose"]["mine"] = {"amount": "5 mg", "days": "1", "route": "oral"}
     data["course"]["induction"]["doses"] = ["clofarabine", "mine"]
     assert "[dose.mine]" in Explorer(folder, data, {"fit": object()}).python()
+
+
+def test_a_server_refuses_a_fit_named_as_another_source(folder, data):
+    with pytest.raises(PkpdError, match="'learned' is a name of a source that every page has"):
+        Explorer(folder, data, {"learned": object()})
 
 
 def test_the_order_of_courses_is_of_the_state(explorer, document, data):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from unittest.mock import MagicMock
@@ -312,6 +313,40 @@ def test_differences_under_another_rule_than_the_first_are_of_the_risk_too(docum
     told = [row[1] for row in content["sections"]["differences"]["table"]["rows"]]
     assert "risk of a dose-limiting toxicity" in told
     assert "len_mec_2018" not in told
+
+
+def test_recovery_of_each_schedule_is_at_the_counts_of_its_own_rule(document, folder, data):
+    """The curves of all had the names of the last one's."""
+    alone = explore(read_state(document, folder)).result.curves.dataset()["recovered_interval"]
+    data["cohort"][1]["rule"] = "clara_dnx_2018"
+    data["cohort"].append({"id": "third", "rule": "neutropenia_7_days"})
+    found = explore(read_state(document, folder))
+    curves = found.result.curves.dataset()["recovered_interval"]
+    of = {
+        cohort: {str(c) for c in curves["criterion"].values if np.isfinite(curves.sel(
+            cohort=cohort, criterion=c, bound="mean")).all()}
+        for cohort in ("low", "high", "third")
+    }  # fmt: skip
+    own = {"neutrophils >= 0.5", "platelets >= 20"}
+    assert of == {
+        "low": own,
+        "high": {"neutrophils >= 1", "platelets >= 50"},
+        "third": own,
+    }
+    assert set(map(str, alone["criterion"].values)) == own
+    np.testing.assert_array_equal(
+        curves.sel(cohort="low", criterion=sorted(own)),
+        alone.sel(cohort="low", criterion=sorted(own)),
+    )
+    content = page_content(found)
+    assert [s.get("at") for s in content["schedules"]] == [
+        None,
+        {"neutrophils": 1.0, "platelets": 50},
+        {"neutrophils": 0.5},
+    ]
+    told = content["sections"]["recovery"]["sentence"]
+    assert re.search(r"20 mg/m2: neutrophils >= 0.5 in [^;]*, platelets >= 20 in", told)
+    assert re.search(r"40 mg/m2: neutrophils >= 1 in [^;]*, platelets >= 50 in", told)
 
 
 def test_shares_are_by_the_last_day_where_the_rule_counts_from_a_later_course(

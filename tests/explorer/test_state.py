@@ -7,6 +7,7 @@ import pytest
 from pkpd.errors import PkpdError
 from pkpd.explorer.state import (
     BadStateError,
+    check_fit_names,
     first_schedules,
     opened,
     posterior_files,
@@ -136,6 +137,13 @@ def test_posteriors_are_files_of_the_folder_itself_and_fits_have_names(document,
     fit = object()
     named = read_state({**document, "ensemble": "own"}, folder, {"own": fit})
     assert (named.marrow, named.posterior) == (None, fit)
+
+
+@pytest.mark.parametrize("name", ["learned", "cards", "mine.nc"])
+def test_a_fit_has_no_name_of_another_source(name):
+    """Half of a state took "learned" for the fit, the other half for the shipped posterior."""
+    with pytest.raises(PkpdError, match=rf"fits, {name}: .* give the fit another name"):
+        check_fit_names(["mine", name])
 
 
 def test_a_page_begins_with_a_file_a_trial_or_the_example(folder):

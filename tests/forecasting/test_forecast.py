@@ -243,14 +243,13 @@ def test_a_continuation_changes_what_comes_and_not_what_was(found):
     for row, name in zip(rows, ("as planned", "late"), strict=True):
         cells = re.split(r"  +", row)
         mine = data.sel(continuation=name)
-        share = float(mine["recovered"].sel(criterion=NEUTROPHILS, day=mine["day"][-1]))
+        last = int(mine["known_until"])
+        share = float(mine["recovered"].sel(criterion=NEUTROPHILS, day=last))
         assert cells[-1] == percent(share)
         assert cells[-3] == percent(float(mine["grade_4_ahead"].values[-1]))
         assert "death" not in mine  # this marrow knows none
         day = float(mine["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5))
-        assert cells[-2] == (
-            f"{np.ceil(day):.0f}" if np.isfinite(day) else f"> {int(mine['day'][-1])}"
-        )
+        assert cells[-2] == (f"{np.ceil(day):.0f}" if np.isfinite(day) else f"> {last}")
     by_mode = replace(
         found, weighed={1: found.forecaster.weighed(found.seen(), CLOFARABINE, "map")}
     )
@@ -756,3 +755,30 @@ def test_labels_that_differ_in_a_mark_keep_a_figure_each(tmp_path):
         "forecast_B.svg",
     ]
     assert all(path.exists() for path in paths)
+
+
+def test_figures_of_the_forecast_before_go_and_no_other_file(tmp_path):
+    class Found:
+        def __init__(self, *patients):
+            self.patients = patients
+
+        def table(self):
+            return pd.DataFrame({"patient": self.patients, "quantity": "low"})
+
+        def plot(self, label):
+            return Figure(figsize=(1, 1))
+
+    for name in ("forecast_mine.svg", "forecast_C.svg", "notes.txt"):
+        (tmp_path / name).write_text("my own")
+    write(Found("A/1", "=B", "A_1"), tmp_path, ("svg", "png"))  # type: ignore[arg-type]
+    write(Found("A/1"), tmp_path, ("svg",))  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "forecast.csv",
+        "forecast_A_1.svg",
+        "forecast_C.svg",
+        "forecast_mine.svg",
+        "notes.txt",
+    ]
+    (tmp_path / "forecast.csv").write_text("mine\n1\n")  # no table of a forecast
+    write(Found(7), tmp_path)  # type: ignore[arg-type]
+    assert (tmp_path / "forecast_A_1.svg").exists()

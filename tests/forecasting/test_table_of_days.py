@@ -8,9 +8,10 @@ from pkpd.forecasting.words import days_shown
 
 
 def test_the_days_are_the_next_five_weeks():
-    one = xr.Dataset({"last_day_seen": 13}, coords={"day": np.arange(1, 91)})
+    one = xr.Dataset({"last_day_seen": 13, "known_until": 89}, coords={"day": np.arange(1, 91)})
     assert days_shown(one) == [14, 21, 28, 35, 42]
-    assert days_shown(one.assign(last_day_seen=85)) == [90]
+    assert days_shown(one.assign(last_day_seen=85)) == [89]
+    assert days_shown(one.assign(last_day_seen=90)) == [90]
 
 
 def test_shares_are_never_above_one():

@@ -14,6 +14,7 @@ from pkpd.ensemble.ensemble import courses
 from pkpd.ensemble.fitted import fitted_ensemble
 from pkpd.ensemble.lanes import lanes_of
 from pkpd.ensemble.learned import LearnedEnsemble
+from pkpd.errors import PkpdError
 from pkpd.forecasting import forecaster, read_seen
 from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.doses import depends_on_counts, given_before, gives_from
@@ -132,6 +133,33 @@ def test_both_clocks_count_alike(source):
     ahead = of.sel(day=slice(18, None))
     np.testing.assert_allclose(ahead["recovered_after"], ahead["recovered"], atol=0.02)
     assert "by day N means by the end of day N" in found.summary()
+
+
+def test_recovery_is_told_as_far_as_the_mornings_that_confirm_it(source):
+    """A longer forecast of the same patients has the same shares until then, and more after."""
+    seen = {"DAY": [1, 17], "ANC": [2.0, 0.4]}
+    short, long = (
+        pkpd.forecast(source, seen, CLOFARABINE, days, bank=1000, engine="importance")
+        for days in (28, 60)
+    )
+    data, longer = (found.dataset.isel(patient=0) for found in (short, long))
+    # three mornings at the threshold confirm a recovery; the last one of 28 days is time 27
+    known = int(data["known_until"])
+    assert (known, int(longer["known_until"])) == (25, 57)
+    of = {"criterion": [NEUTROPHILS, "platelets >= 20", "platelets >= 50"]}
+    for shares in ("recovered_after", "recovered"):
+        ours, theirs = (each[shares].sel(of).sel(day=slice(18, 28)) for each in (data, longer))
+        np.testing.assert_allclose(ours.sel(day=slice(18, known)), theirs.sel(
+            day=slice(18, known)), atol=1e-9)  # fmt: skip
+        assert (theirs - ours).sel(day=28).max() > 0.01  # not back by then in the short one
+    axes = short.plot().axes[-1]
+    curves = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert curves
+    assert {float(line.get_xdata()[-1]) for line in curves} == {25.0}
+    assert "by day 25" in short.summary()
+    assert "by day 28" not in short.summary()
+    with pytest.raises(PkpdError, match=r"28; allowed: 17 to 25; forecast further \(until_day\)"):
+        short.sentence(by_day=28)
 
 
 def test_of_a_large_bank_patients_are_taken_by_their_weights(source):

@@ -305,6 +305,26 @@ def test_import_writes_a_script_that_runs_and_verifies(tmp_path, capsys):
     assert found["stream"].structure.start["THETA1"] == 4.0
 
 
+def test_import_does_not_write_over_a_script_that_was_edited(tmp_path):
+    with_listing(tmp_path)
+    asked = ["import", str(tmp_path / "run1.mod")]
+    script = tmp_path / "run1.py"
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    written, mine = script.read_text(), script.read_text() + "# mine\n"
+    assert CliRunner().invoke(app, asked).exit_code == 0  # as it would be written
+    script.write_text(mine)
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 2
+    assert "run1.py: it has other contents than pkpd import would write" in done.output
+    assert "--out" in done.output
+    assert script.read_text() == mine
+    out = tmp_path / "other.py"
+    assert CliRunner().invoke(app, [*asked, "--out", str(out)]).exit_code == 0
+    assert out.read_text() == written
+    assert CliRunner().invoke(app, [*asked, "--overwrite"]).exit_code == 0
+    assert script.read_text() == written
+
+
 def test_import_tells_what_differs_and_what_is_refused(tmp_path):
     with_listing(tmp_path, wrong=1.0)
     assert CliRunner().invoke(app, ["import", str(tmp_path / "run1.mod")]).exit_code == 1

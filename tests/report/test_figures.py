@@ -205,11 +205,15 @@ def test_colours_of_states_are_told_apart_in_grey():
 @pytest.mark.parametrize(("attr", "day"), [({}, 45), ({"rule_protocol_day": 52}, 52),
                                            ({"rule_protocol_day": np.nan}, None)])  # fmt: skip
 def test_the_rules_day_is_counted_from_the_first_dose_of_the_treatment(attr, day):
-    """A prephase of seven days moves the look to protocol day 52; cohorts may differ in it."""
+    """A prephase of seven days moves the look to protocol day 52; cohorts may differ in it.
+
+    The rule judges by the end of its day, which is the next morning (`pkpd.endpoints`).
+    """
     result = replace(RESULT, curves=RESULT.curves.assign_attrs(attr))
     ax = figures.own_axes(None)
     figures.rule_day(ax, result)
-    assert [line.get_xdata()[0] for line in ax.lines] == ([] if day is None else [day])
+    assert [line.get_xdata()[0] for line in ax.lines] == ([] if day is None else [day + 1])
+    assert [t.get_text() for t in ax.texts] == ([] if day is None else [f"end of day {day}"])
     told = f"At the end of day {day}" if day else "the last simulated"
     assert told in split_words.split_alt(result)
 

@@ -13,6 +13,20 @@ export function begin(offered, onChange) {
   changed = onChange;
 }
 
+/** Show the names of schedules, which a change of them changes. */
+export function named() {
+  state.cohorts().forEach((cohort, index) => {
+    const made = document.getElementById(`part-schedule-${index}`);
+    if (!made) return;
+    const name = String(cohort.label ?? cohort.id);
+    made.querySelector("summary").textContent = titled(index, name);
+    const input = made.querySelector(".schedule > .field input");
+    if (input !== document.activeElement) input.value = name;
+  });
+}
+
+const titled = (index, name) => `Schedule ${index + 1}: ${name}`;
+
 /** Build all controls anew, and keep the focus where it was. */
 export function build() {
   const where = document.activeElement?.closest("#controls") ? trail(document.activeElement) : null;
@@ -188,7 +202,7 @@ function schedule(cohort, index) {
   tools.append(button("Add a course", () => { state.addCourse(cohort); rebuilt(); }, { "aria-label": `Add a course to schedule ${index + 1}` }));
   if (state.cohorts().length > 1) tools.append(button("Remove this schedule", () => { state.removeCohort(index); rebuilt(); }, { "aria-label": `Remove schedule ${index + 1}` }));
   box.append(tools);
-  const made = part(`schedule-${index}`, `Schedule ${index + 1}: ${cohort.label ?? cohort.id}`, box);
+  const made = part(`schedule-${index}`, titled(index, cohort.label ?? cohort.id), box);
   made.style.setProperty("--colour", COLOURS[index]);
   made.classList.add("of-schedule");
   return made;

@@ -48,6 +48,8 @@ async function ask(path, body, signal) {
  * server may answer by curves of some draws: the whole is asked for when the controls rest.
  */
 function changed() {
+  state.settle();
+  controls.named();
   notice = [];
   turn += 1;
   byId("pictures").setAttribute("aria-busy", "true");

@@ -106,7 +106,7 @@ function counts(content, schedule, index) {
     svg.append(el("path", { d: area(xs, at[0], at[4]), fill: COLOURS[index], opacity: 0.18 }));
     svg.append(el("path", { d: area(xs, at[1], at[3]), fill: COLOURS[index], opacity: 0.3 }));
     svg.append(el("path", { d: path(xs, at[2]), fill: "none", stroke: COLOURS[index], "stroke-width": 2 }));
-    const limit = content.rule.at[line];
+    const limit = thresholds(content, schedule)[line];
     if (limit) svg.append(el("line", { x1: box.left, x2: box.right, y1: y(limit), y2: y(limit), stroke: INK, "stroke-dasharray": "5 4" }));
     ruleDay(svg, content, box, x, n === 0);
   });
@@ -129,10 +129,14 @@ function middleWords(schedule, line) {
   return `${line}: the median starts at ${short(middle[0])}, is lowest at ${short(low)} on day ${middle.indexOf(low) + 1} and ends at ${short(middle.at(-1))}`;
 }
 
+/** Counts of a schedule's rule: its own, where it is another than that of the first schedule. */
+const thresholds = (content, schedule) => schedule.at ?? content.rule.at;
+
 function limits(content, line) {
   const all = content.schedules.flatMap((s) => [...s.counts[line][0], ...s.counts[line][4]]).filter((v) => v !== null && v > 0);
   const low = Math.max(Math.min(...all), line === "platelets" ? 1 : 0.005);
-  return [Math.min(low, (content.rule.at[line] ?? 1) / 2), Math.max(...all, (content.rule.at[line] ?? 1) * 2)];
+  const at = content.schedules.map((s) => thresholds(content, s)[line] ?? 1);
+  return [Math.min(low, ...at.map((v) => v / 2)), Math.max(...all, ...at.map((v) => v * 2))];
 }
 
 function ruleDay(svg, content, box, x, labelled, lift = 9) {
@@ -146,7 +150,8 @@ function ruleDay(svg, content, box, x, labelled, lift = 9) {
 
 function recovery(content, criterion) {
   const width = 440, height = 250;
-  const told = content.schedules.map((s) => `${s.label}: ${percent(s.recovered[criterion][1].at(-1))} by day ${content.days}`).join("; ");
+  const judged = content.schedules.filter((s) => s.recovered[criterion][1].at(-1) !== null); // by this count
+  const told = judged.map((s) => `${s.label}: ${percent(s.recovered[criterion][1].at(-1))} by day ${content.days}`).join("; ");
   const svg = drawing(width, height, `Share recovered to ${criterion}`, `Mean over draws and their 90 % interval. ${told}`);
   const box = { left: 46, right: width - 12, top: 30, bottom: height - 40 };
   svg.append(text(8, 16, `${criterion} × 10⁹/L`, { "font-weight": 600, "font-size": 13 }));
@@ -293,7 +298,7 @@ const filled = (colour, opacity = 1) => el("rect", { width: 28, height: 14, fill
 function countsLegend(content) {
   const grey = "#666";
   const items = [[[stroke(grey)], "median patient"], [[filled(grey, 0.48)], "50 % of patients"], [[filled(grey, 0.18)], "90 %"]];
-  if (Object.keys(content.rule.at).length) items.push([[stroke(INK, "5 4")], "threshold of the rule"]);
+  if (content.schedules.some((s) => Object.keys(thresholds(content, s)).length)) items.push([[stroke(INK, "5 4")], "threshold of the rule"]);
   items.push([[filled("#444")], "doses, paler where fewer patients are dosed"]);
   return legend(items);
 }

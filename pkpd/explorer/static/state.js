@@ -18,6 +18,9 @@ export function take(data, most, first = most) {
   const cohorts = Array.isArray(doc.data.cohort) ? doc.data.cohort : null;
   if (!cohorts || !cohorts.length) doc.data.cohort = [{ id: "A" }];
   library = doc.data.cohort.slice();
+  read.clear();
+  for (const cohort of library) read.set(cohort.id, { cohort: copy(cohort), ...said(cohort) });
+  read.set(WHOLE, copy(doc.data.published ?? null));
   doc.data.cohort = doc.data.cohort.slice(0, Math.min(most, first));
 }
 
@@ -56,6 +59,68 @@ export const courseNames = (cohort) => cohort.courses ?? Object.keys(doc.data.co
 /** A dose or course as one schedule has it. */
 export function effective(cohort, kind, name) {
   return { ...(doc.data[kind]?.[name] ?? {}), ...(cohort.change?.[name] ?? {}) };
+}
+
+// -- what a file says of its schedules: true of them as they were read, and of no other -----------
+
+const WHOLE = Symbol("the trial"); // what it published of all its cohorts together
+const read = new Map(); // id -> cohort as it was read, what it was given then, and the rule
+const OF_COHORT = ["published", "n", "level", "note"];
+const CHANGED = " (changed)";
+
+/** What patients of a schedule are given and who they are, and the rule, as texts to compare. */
+function said(cohort) {
+  const { data } = doc;
+  const named = (kind, key) => (typeof key === "string" ? (data[kind]?.[key] ?? key) : key);
+  const list = (value) => (Array.isArray(value) ? value : []); // the server tells what it should be
+  const courses = list(courseNames(cohort)).map((name) => {
+    const found = effective(cohort, "course", name);
+    return {
+      ...found, gate: named("gate", found.gate), between: named("gate", found.between),
+      doses: list(found.doses).map((dose) => ({ drug: dose, ...effective(cohort, "dose", dose) })),
+      modifications: list(found.modifications).map((key) => named("modification", key)),
+    };
+  });
+  const { population, disease, condition, patients, growth_factor } = data;
+  return {
+    given: JSON.stringify(bare({ courses, own: cohort.patients, population, disease, condition, patients, growth_factor })),
+    rule: JSON.stringify(bare([data.rule, data.rule_change, data.clocks, cohort.rule, cohort.clocks])),
+  };
+}
+
+/** The same without sources, keys in one order. */
+function bare(value) {
+  if (Array.isArray(value)) return value.map(bare);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.keys(value).filter((k) => !DESCRIBED.includes(k)).sort().map((k) => [k, bare(value[k])]));
+}
+
+/**
+ * Take from schedules that were changed what was published of those that were read, and say in their
+ * names that they were; give it back where they are again as they were.
+ */
+export function settle() {
+  let whole = true;
+  for (const cohort of cohorts()) {
+    const was = read.get(cohort.id);
+    if (!was) continue;
+    const now = said(cohort);
+    const same = now.given === was.given;
+    whole = whole && same && now.rule === was.rule;
+    for (const key of OF_COHORT) {
+      let value = same ? was.cohort[key] : undefined;
+      if (key === "published" && Array.isArray(value) && now.rule !== was.rule) value = value.filter((one) => !String(one.endpoint).startsWith("dlt"));
+      if (value === undefined || value.length === 0) delete cohort[key];
+      else cohort[key] = copy(value);
+    }
+    const name = was.cohort.label ?? was.cohort.id;
+    const marked = String(name).endsWith(CHANGED) ? name : `${name}${CHANGED}`;
+    if (!same && (cohort.label ?? cohort.id) === name) cohort.label = marked;
+    if (same && cohort.label === marked) cohort.label = was.cohort.label;
+  }
+  const published = read.get(WHOLE);
+  if (whole && published) doc.data.published = copy(published);
+  else delete doc.data.published;
 }
 
 /** Set a key of a dose or course in one schedule; what was read before is now the user's own. */

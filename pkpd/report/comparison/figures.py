@@ -347,15 +347,18 @@ def day_axis(ax: Axes, result: TrialResult, *, label: bool = True) -> None:
 
 
 def rule_day(ax: Axes, result: TrialResult, *, text: bool = True, height: float = 1.0) -> None:
-    """Draw the protocol day on which the DLT rule looks, if it is the same in all cohorts."""
+    """Draw the end of the DLT rule's day, if it is the same in all cohorts.
+
+    Curves are of mornings, and the rule counts who is back by the morning after its day.
+    """
     day = rule_protocol_day(result)
     if day is None:
         return
-    ax.axvline(float(day), color=GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+    ax.axvline(day + 1.0, color=GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
     if text:
         ax.annotate(
-            f"day {day}",
-            (float(day), height),
+            f"end of day {day}",
+            (day + 1.0, height),
             xycoords=("data", "axes fraction"),
             xytext=(2, -1),
             textcoords="offset points",
