@@ -12,6 +12,7 @@ from scipy.integrate import quad
 
 from pkpd.forecasting.bank import Asked, simulated
 from pkpd.forecasting.many import VisitCounts, forecast_along
+from pkpd.forecasting.mode import Mode, around
 from pkpd.forecasting.summaries import QUANTILES, summary
 from pkpd.forecasting.today import back_after
 from pkpd.forecasting.weighing import tail, weigh
@@ -135,6 +136,15 @@ def test_forecasts_of_many_leave_out_who_has_died_before_a_visit(mortal):
             assert row[2] == pytest.approx(living(seen).sf(-0.1), abs=0.03)
         else:
             assert row[2] > 0.9
+
+
+def test_who_is_drawn_around_a_mode_and_has_died_has_no_weight():
+    found = weigh(bank(100), seen_of(AS_SEEN, first_day=6), NORMAL)
+    mode = Mode(MortalLanes(), np.array([DEADLY, 0.0, 0.0]), np.eye(3), 0.0, 1, True)
+    made = around(mode, found, seed=2, threads=1)
+    dead = made.bank.who.scores[:, 0] > DEADLY
+    assert 0.4 < dead.mean() < 0.6
+    np.testing.assert_allclose(made.weights, np.where(dead, 0.0, 1.0 / np.sum(~dead)))
 
 
 def by_hand():
