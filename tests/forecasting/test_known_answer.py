@@ -18,7 +18,7 @@ from scipy import stats
 
 from pkpd.ensemble.lanes import Identities
 from pkpd.forecasting.bank import Asked, simulated
-from pkpd.forecasting.mode import _Search
+from pkpd.forecasting.mode import AROUND, Mode, _Search, around
 from pkpd.forecasting.tempering import Tempering, _Moves, _State, tempered
 from pkpd.forecasting.weighing import log_likelihood, more, weigh
 
@@ -141,6 +141,55 @@ def test_the_mode_and_its_curvature_are_those_of_the_closed_form():
     y = np.log(MANY) - np.log(2.0) - SPREAD * mean
     density = stats.norm.logpdf(y, scale=ERROR).sum() - np.log(MANY).sum() - 0.5 * mean**2
     assert value == pytest.approx(density, rel=1e-6)
+
+
+AT = np.array([0.6, -1.0, 2.0])
+# of a chain: a root taken the other way round would mix the variances
+COVARIANCE = np.array([[0.04, 0.03, 0.0], [0.03, 0.25, -0.3], [0.0, -0.3, 1.0]])
+
+
+class _Above(FlatLanes):
+    """Patients whose first score is not above 0.6 may not be treated."""
+
+    def eligible(self, scores):
+        return scores[:, 0] > AT[0]
+
+
+def drawn_around(lanes, seed=7):
+    seen = seen_of(MANY)
+    mode = Mode(lanes, AT, COVARIANCE, 0.0, 1, True)
+    return around(mode, weigh(bank(100), seen, NORMAL), seed, threads=1)
+
+
+def test_patients_around_a_mode_have_its_mean_and_covariance():
+    found = drawn_around(FlatLanes())
+    scores = found.bank.who.scores
+    assert scores.shape == (AROUND, 3)
+    variance = np.diag(COVARIANCE)
+    # four standard errors, those of normal samples
+    assert np.all(np.abs(scores.mean(axis=0) - AT) < 4 * np.sqrt(variance / AROUND))
+    error = np.sqrt((np.outer(variance, variance) + COVARIANCE**2) / AROUND)
+    assert np.all(np.abs(np.cov(scores.T) - COVARIANCE) < 4 * error)
+    # normal along every axis: Kolmogorov-Smirnov distances below the 99.9 % point
+    z = (scores - AT) / np.sqrt(variance)
+    distances = [stats.kstest(column, "norm").statistic for column in z.T]
+    assert max(distances) < 1.95 / np.sqrt(AROUND)
+    # they have been drawn by the counts already: all count alike
+    np.testing.assert_allclose(found.weights, 1.0 / AROUND)
+    assert (found.engine, len(found.known), len(found.seen)) == ("map", len(MANY), len(MANY))
+    np.testing.assert_array_equal(drawn_around(FlatLanes()).bank.who.scores, scores)
+    assert not np.array_equal(drawn_around(FlatLanes(), seed=8).bank.who.scores, scores)
+
+
+def test_patients_around_a_mode_are_such_as_may_be_treated():
+    scores = drawn_around(_Above()).bank.who.scores
+    assert scores[:, 0].min() > AT[0]
+    # the upper half of a normal distribution, and of what goes with it
+    half = np.sqrt(2.0 / np.pi)
+    assert len(scores) == pytest.approx(AROUND / 2, abs=4 * np.sqrt(AROUND / 4))
+    error = np.sqrt(np.diag(COVARIANCE) / len(scores))
+    expected = AT + half * COVARIANCE[0] / np.sqrt(COVARIANCE[0, 0])
+    assert np.all(np.abs(scores.mean(axis=0) - expected) < 4 * error)
 
 
 def test_of_two_counts_at_one_time_the_odd_one_alone_is_set_aside():

@@ -376,6 +376,45 @@ def test_a_count_below_its_limit_is_as_probable_as_all_below_it():
         assert wrong.error == pytest.approx(3.0, abs=0.05)
 
 
+def test_whether_a_count_lies_in_each_central_interval():
+    """Quantiles 1 to 9 at six levels, read off by eye; some limits lie between two of them."""
+    levels = {0.05: 1.0, 0.1: 2.0, 0.25: 4.0, 0.75: 6.0, 0.9: 8.0, 0.95: 9.0}
+    #        count, within the quarters, the tenths, the twentieths
+    rows = [
+        (0.9, False, False, False),
+        (1.0, False, False, True),  # a limit is inside
+        (1.9, False, False, True),
+        (2.0, False, True, True),
+        (3.9, False, True, True),
+        (4.0, True, True, True),
+        (5.0, True, True, True),
+        (6.0, True, True, True),
+        (6.1, False, True, True),
+        (8.0, False, True, True),
+        (8.1, False, False, True),
+        (9.0, False, False, True),
+        (9.1, False, False, False),
+        (np.nan, None, None, None),  # did not come: not scored
+    ]
+    head = {"ID": 1, "ORIGIN": 0.0, "TIME": 1.0, "horizon": "next", "counts": 5}
+    quantiles = {f"q{level}": value for level, value in levels.items()}
+    table = scored(pd.DataFrame([{**head, **quantiles, "observed": row[0]} for row in rows]))
+    columns = ["inside50", "inside80", "inside90"]
+    assert table[columns].to_numpy().tolist() == [list(row[1:]) for row in rows[:-1]]
+    assert table[columns].mean().round(3).tolist() == [0.231, 0.538, 0.846]  # 3, 7, 11 of 13
+
+
+def test_limits_between_quantiles_are_interpolated_on_the_log_scale():
+    """Levels 0.2 and 0.4 have logs 0 and 4: the level 0.25 has 1, and 0.1 is as low as 0.2."""
+    levels = {0.2: 0.0, 0.4: 4.0, 0.6: 6.0, 0.8: 10.0}
+    head = {"ID": 1, "ORIGIN": 0.0, "TIME": 1.0, "horizon": "next", "counts": 5}
+    quantiles = {f"q{level}": np.exp(value) for level, value in levels.items()}
+    logs = (-0.1, 0.1, 0.9, 1.1, 8.9, 9.1, 9.9, 10.1)
+    table = scored(pd.DataFrame([{**head, **quantiles, "observed": np.exp(x)} for x in logs]))
+    assert table["inside50"].tolist() == [False] * 3 + [True] * 2 + [False] * 3
+    assert table["inside80"].tolist() == [False] + [True] * 6 + [False]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

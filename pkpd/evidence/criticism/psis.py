@@ -53,7 +53,7 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
             smoothed, khat = np.array(np.nan), np.inf
     if np.isnan(smoothed).any():
         smoothed, khat = plain - plain.max(), np.inf
-    weights = np.exp(np.asarray(smoothed, dtype=np.float64))
+    weights = np.where(finite, np.exp(np.asarray(smoothed, dtype=np.float64)), 0.0)
     weights = weights / weights.sum()
     bounded = weights.max() * weights.size <= BOUNDED
     return weights, min(float(khat), 0.0) if bounded else float(khat)

@@ -1,0 +1,208 @@
+"""Counts that are not finite, and follow-up that ends before a rule looks: no verdict, and counted.
+
+Counts are written down day by day: a verdict is a count of days by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pkpd.course.course import Course
+from pkpd.endpoints.dlt import REASONS, DLTStatus, evaluate_rule, sensitivity
+from pkpd.endpoints.recovery import ANY_TIME
+from pkpd.endpoints.resolution import Visits
+from pkpd.schedule import Criterion
+from pkpd.trials import DLTRule
+
+NO, DLT = DLTStatus.NO_DLT, DLTStatus.DLT
+SHORT, NOT_FINITE, DIED = DLTStatus.TOO_SHORT, DLTStatus.NOT_FINITE, DLTStatus.DIED
+NOT_BACK = DLTRule(
+    "not back by day 8",
+    criteria=(Criterion("neutrophils", 0.5), Criterion("platelets", 20.0)),
+    by_day=8,
+    untransfused_days=0,
+    status="assumed",
+)
+LOW = replace(
+    NOT_BACK, name="low for 3 days", kind="low_count_duration", duration_days=(3.0, 3.0), by_day=8
+)
+FROM_NADIR = replace(
+    NOT_BACK, name="from nadir", kind="not_recovered_from_nadir", nadir_below=(0.2, 10.0), by_day=8
+)
+
+
+def counted(*patients, days=14):
+    """Patients who are low (neutrophils 0.1, platelets 5) between mornings, ``(lines, days)``.
+
+    A patient is a pair of the mornings, first and last, on which either line is low; ``None`` is
+    never.
+    """
+    lines = {"neutrophils": (2.0, 0.1), "platelets": (100.0, 5.0)}
+    counts = {}
+    for place, (line, (normal, low)) in enumerate(lines.items()):
+        counts[line] = np.full((len(patients), days), normal)
+        for row, spans in zip(counts[line], patients, strict=True):
+            if spans[place] is not None:
+                first, last = spans[place]
+                row[first : last + 1] = low
+    return Course(
+        mornings=counts,
+        platelets_with_transfused=None,
+        transfused=np.zeros((len(patients), days), dtype=bool),
+        first_day=np.ones((len(patients), 1), dtype=np.int64),
+        course_names=("treatment",),
+    )
+
+
+def cut(course, days):
+    """The same patients, followed for fewer mornings."""
+    counts = {line: counts[:, :days] for line, counts in course.mornings.items()}
+    return replace(course, mornings=counts, transfused=course.transfused[:, :days])
+
+
+def spoiled(value, *, line="platelets", morning=5):
+    """Four patients: well, low too long, and both of them with a count that is no number."""
+    long = ((2, 12), (2, 12))
+    course = counted((None, None), long, (None, None), long)
+    course.mornings[line][2:, morning] = value
+    return course
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("rule", [NOT_BACK, LOW, FROM_NADIR], ids=lambda rule: rule.kind)
+@pytest.mark.parametrize("join", ["any", "all"])
+def test_a_count_that_is_not_finite_gives_no_verdict(rule, join, value):
+    """Whatever the other line says, and whether the others would be a DLT or none."""
+    course = spoiled(value)
+    found = evaluate_rule(replace(rule, join=join), course)
+    assert found.status.tolist() == [NO, DLT, NOT_FINITE, NOT_FINITE]
+    assert found.evaluable.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(found.outcome, [0.0, 1.0, np.nan, np.nan])
+    none = {"died": 0, "leukaemia": 0, "not_started": 0, "too_short": 0}
+    assert found.counts() == {"no_dlt": 1, "dlt": 1, **none, "not_finite": 2}
+    assert "not finite" in REASONS[NOT_FINITE]
+
+
+def test_a_count_before_the_search_or_after_death_is_not_asked_for():
+    course = spoiled(np.nan, morning=1)
+    assert evaluate_rule(NOT_BACK, course, search=2.0).status.tolist() == [NO, DLT, NO, DLT]
+    hazard = np.zeros((4, 14))
+    hazard[2:, 9:] = 1.0  # dies on protocol day 9, alive on the morning of the look, the time 8
+    mortal = replace(
+        spoiled(np.nan, morning=9), cumulative_hazard=hazard, death_score=np.full(4, 0.5)
+    )
+    assert evaluate_rule(NOT_BACK, mortal).status.tolist() == [NO, DLT, NO, DLT]
+    # who dies before the look cannot be judged for that reason
+    early = replace(mortal, cumulative_hazard=np.roll(hazard, -1, axis=1).cumsum(axis=1))
+    assert evaluate_rule(NOT_BACK, early).status.tolist() == [NO, DLT, DIED, DIED]
+
+
+def test_visits_that_all_come_before_the_clock_are_no_count_to_judge_by():
+    course = counted((None, None), ((2, 12), (2, 12)))
+    late = evaluate_rule(NOT_BACK, course, resolution=Visits((0, 3)), start=[0.0, 4.0])
+    assert late.status.tolist() == [SHORT, NOT_FINITE]
+    assert np.isnan(late.outcome).all()
+
+
+def test_the_table_of_other_rules_leaves_out_who_has_a_count_that_is_not_finite():
+    grid = sensitivity(
+        spoiled(np.nan),
+        thresholds={"neutrophils": (0.5, 1.0), "platelets": (20.0,)},
+        by_days=(8.0, 13.0),
+        definition=ANY_TIME,
+    )
+    assert grid.status.shape == (2, 1, 2, 4)
+    for by_day, verdicts in enumerate(([NO, DLT], [NO, NO])):  # back on the morning 13
+        for k in range(2):
+            assert grid.status[k, 0, by_day].tolist() == [*verdicts, NOT_FINITE, NOT_FINITE]
+    # of two who can be judged one has a DLT, not of four
+    np.testing.assert_array_equal(grid.probability[:, 0], [[0.5, 0.0], [0.5, 0.0]])
+    assert np.isnan(grid.outcome[..., 2:]).all()
+
+
+WINDOW = {
+    "never low": (None, None),
+    "2 days": ((2, 3), None),
+    "3 days": ((2, 4), None),
+    "late": ((7, 12), None),  # on the mornings 7 and after; the window ends with the time 8
+    "both": ((2, 4), (3, 5)),
+    "low to the end": ((5, 12), None),
+}
+WHOLE = {
+    "any": [NO, NO, DLT, NO, DLT, DLT],
+    "all": [NO, NO, NO, NO, DLT, NO],
+}
+
+
+@pytest.mark.parametrize("join", ["any", "all"])
+@pytest.mark.parametrize(
+    ("mornings", "sure"),
+    [
+        (9, WINDOW),  # the last count is of the time 8
+        # the time 8 is not seen: who has been low for three days in a row is judged, the others not
+        (8, {"any": {"3 days", "both", "low to the end"}, "all": {"both"}}),
+        (5, {"any": {"3 days", "both"}, "all": set()}),
+        (4, {"any": set(), "all": set()}),
+    ],
+)
+def test_low_for_some_days_cannot_be_denied_before_the_window_is_over(join, mornings, sure):
+    """Low on three mornings in a row of the first eight days; counts stand for their day."""
+    course = cut(counted(*WINDOW.values()), mornings)
+    found = evaluate_rule(replace(LOW, join=join), course)
+    known = sure[join] if join in sure else set(sure)
+    expected = [
+        verdict if name in known else SHORT
+        for name, verdict in zip(WINDOW, WHOLE[join], strict=True)
+    ]
+    assert found.status.tolist() == expected
+    assert found.counts()["too_short"] == expected.count(SHORT)
+
+
+AFTER = {
+    "never low": (None, None),
+    "both back": ((2, 3), (2, 3)),
+    "one back": ((2, 3), None),
+    "one low": ((2, 12), None),
+    "back, and low": ((2, 12), (2, 3)),
+    "back that day": ((2, 7), (2, 7)),
+}
+
+
+@pytest.mark.parametrize("rule", [NOT_BACK, FROM_NADIR], ids=lambda rule: rule.kind)
+@pytest.mark.parametrize(
+    ("join", "mornings", "expected"),
+    [
+        ("any", 9, [NO, NO, NO, DLT, DLT, NO]),
+        ("all", 9, [NO] * 6),
+        # followed for six mornings of the nine: a line that may fall yet, or be back in time
+        ("any", 6, [SHORT, NO, SHORT, SHORT, SHORT, SHORT]),
+        # one line that is back decides for all, whatever the other does
+        ("all", 6, [SHORT, NO, NO, SHORT, NO, SHORT]),
+    ],
+)
+def test_who_may_fall_or_be_back_after_follow_up_is_not_judged(rule, join, mornings, expected):
+    course = cut(counted(*AFTER.values()), mornings)
+    assert evaluate_rule(replace(rule, join=join), course).status.tolist() == expected
+
+
+def test_who_has_not_fallen_to_the_nadir_may_do_so_after_follow_up():
+    """Neutrophils of 0.1 are low, and not below 0.05."""
+    deep = replace(FROM_NADIR, nadir_below=(0.05, 2.0))
+    course = counted(*AFTER.values())
+    assert evaluate_rule(deep, course).status.tolist() == [NO] * 6
+    assert evaluate_rule(deep, cut(course, 6)).status.tolist() == [SHORT] * 6
+
+
+@pytest.mark.parametrize("rule", [NOT_BACK, FROM_NADIR], ids=lambda rule: rule.kind)
+def test_a_recovery_that_is_not_confirmed_in_follow_up_is_not_judged(rule):
+    """Three mornings in a row confirm it; it has to begin by the time 8."""
+    three = replace(rule, sustained_days=3.0)
+    course = counted(((3, 5), None), ((3, 6), None), ((3, 8), None))  # back on mornings 6, 7, 9
+    assert evaluate_rule(three, cut(course, 12)).status.tolist() == [NO, NO, DLT]
+    # to morning 8: three mornings, two, and none
+    assert evaluate_rule(three, cut(course, 9)).status.tolist() == [NO, SHORT, DLT]
+    # to morning 10 the last one has begun to be back, too late
+    assert evaluate_rule(three, cut(course, 11)).status.tolist() == [NO, NO, DLT]
