@@ -79,7 +79,7 @@ class Statements:
 
 def trace(
     function: Callable[..., Sequence[Any]],
-    given: Mapping[str, Expression],
+    given: Mapping[str, Any],
     into: Statements,
     where: str,
 ) -> list[Expression]:
@@ -90,7 +90,7 @@ def trace(
     function
         Takes numbers by name, returns numbers.
     given
-        Expression of each number.
+        Expression of each number, or a tuple of them, or a mapping with names of its own.
     into
         Statements are added here.
     where
@@ -108,10 +108,10 @@ def trace(
     >>> one
     Binary(operator='/', left=Name(name='CL'), right=Name(name='V'))
     """
-    values = {name: jnp.asarray(0.5, dtype=float) for name in given}
+    expressions, tree = jax.tree.flatten(dict(given))  # as JAX orders the entries of a mapping
+    values = jax.tree.unflatten(tree, [jnp.asarray(0.5, dtype=float)] * len(expressions))
     closed = jax.make_jaxpr(lambda v: [jnp.asarray(x, dtype=float) for x in function(v)])(values)
-    order = sorted(given)  # as JAX orders the entries of a mapping
-    arrays = [_scalar(given[name]) for name in order]
+    arrays = [_scalar(expression) for expression in expressions]
     out = _run(closed.jaxpr, closed.consts, arrays, into, where)
     return [array.reshape(-1)[0] for array in out]
 
