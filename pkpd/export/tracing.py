@@ -34,7 +34,7 @@ _FUNCTION = {
     "max": "MAX",
     "min": "MIN",
 }
-_SAME = ("convert_element_type", "stop_gradient", "copy", "finite_derivative", "copy_p")
+_SAME = ("stop_gradient", "copy", "finite_derivative", "copy_p")
 _INNER = ("jit", "pjit", "custom_jvp_call", "custom_vjp_call", "closed_call", "remat", "checkpoint")
 
 
@@ -169,8 +169,14 @@ def _operation(
         inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
         jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
         return _run(jaxpr, consts, given, into, where)
-    if name == "convert_element_type" and equation.invars[0].aval.dtype == bool:
-        return [_each(lambda c: _as_number(c, into), given[0])]
+    if name == "convert_element_type":
+        source, target = equation.invars[0].aval.dtype, params["new_dtype"]
+        if jnp.issubdtype(source, jnp.bool_):
+            return [_each(lambda c: _as_number(c, into), given[0])]
+        whole = jnp.issubdtype(source, jnp.integer) and jnp.issubdtype(target, jnp.integer)
+        if whole or jnp.issubdtype(target, jnp.floating):
+            return [given[0]]
+        name = f"{name} to {target}"  # it cuts off what is behind the point
     moved = _moved(name, params, given)
     if moved is not None:
         return moved

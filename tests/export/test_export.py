@@ -441,6 +441,20 @@ def test_what_the_language_lacks_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kind", [int, bool])
+def test_a_number_made_whole_is_refused_as_its_floor_is(kind):
+    """The text had the number itself: 1.7 in place of 1."""
+    given = {"x": Name("X")}
+    with pytest.raises(PkpdError, match=r"'convert_element_type to .*has no counterpart"):
+        trace(lambda v: [v["x"].astype(kind) * 2.0], given, Statements("Z"), "one")
+    with pytest.raises(PkpdError, match="'floor' has no counterpart"):
+        trace(lambda v: [jnp.floor(v["x"])], given, Statements("Z"), "one")
+    (same,) = trace(lambda v: [v["x"].astype(jnp.float32)], given, Statements("Z"), "one")
+    assert same == Name("X")
+    (same,) = trace(lambda v: [v["x"] * jnp.asarray(1).astype(float)], given, Statements("Z"), "")
+    assert same == Name("X")
+
+
 def random_effects(*, cl=0.3, v=0.2, ka=0.5, **partial):
     """Three parameters, two or three of them correlated."""
     return PopulationModel(
