@@ -182,7 +182,8 @@ def measured(
     upper = np.append(turns, np.inf)[np.searchsorted(turns, after - 1e-9, side="left").clip(1)]
     kept = after[after <= upper]
     low = starts[-1] if starts.size > 1 else min(starts[0] + 24.0, end)
-    edges = np.concatenate([[0.0, begin, low, end], kept[kept <= end], turns[turns <= end]])
+    turns = np.concatenate([kept, turns, [d.midnight for d in doses]])
+    edges = np.concatenate([[0.0, begin, low, end], turns[turns <= end]])
     found = levels(drug, doses, np.unique(np.round(edges, 9)).astype(np.float64))
     peak, when = found.highest(begin, end)
     latest = starts[np.searchsorted(starts, when + 1e-9) - 1]

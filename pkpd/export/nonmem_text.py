@@ -68,8 +68,8 @@ def nonmem_text(model: PopulationModel, dataset: Dataset | None, file: str) -> s
     _starts(equations, own, pk)
     des = Statements("DE")
     slopes = trace(
-        lambda v: equations.slopes(v["t"], tuple(v[f"y{i}"] for i in range(count)), v),
-        {**own, "t": Name("T"), **{f"y{i}": a for i, a in enumerate(amounts)}},
+        lambda v: equations.slopes(v["t"], v["y"], v["own"]),
+        {"t": Name("T"), "y": tuple(amounts), "own": own},
         des,
         "the right side",
     )
@@ -164,10 +164,8 @@ def _error(
     for line in model.residual:
         at = Statements(f"E{known.index(line) + 1}")
         (value,) = trace(
-            lambda v, line=line: [
-                equations.outputs[line](tuple(v[f"y{i}"] for i in range(len(amounts))), v)
-            ],
-            {**own, **{f"y{i}": a for i, a in enumerate(amounts)}},
+            lambda v, line=line: [equations.outputs[line](v["y"], v["own"])],
+            {"y": tuple(amounts), "own": own},
             at,
             f"line {line!r}",
         )

@@ -86,8 +86,7 @@ class _Parts:
             0,
             self.main,
         )
-        count = len(self.states)
-        amounts = {f"y{i}": Name(state) for i, state in enumerate(self.states)}
+        amounts = tuple(Name(state) for state in self.states)
         self.starts: list[tuple[str, Expression]] = []
         if system.starts(dict.fromkeys(self.own, 0.5)) is not None:
             found = trace(
@@ -98,8 +97,8 @@ class _Parts:
             ]
         self.ode = Statements("d_")
         self.slopes = trace(
-            lambda v: system.slopes(v["t"], tuple(v[f"y{i}"] for i in range(count)), v),
-            {**self.own, **amounts, "t": Name(time)},
+            lambda v: system.slopes(v["t"], v["y"], v["own"]),
+            {"t": Name(time), "y": amounts, "own": self.own},
             self.ode,
             "the right side",
         )
@@ -107,10 +106,8 @@ class _Parts:
         self.lines: list[str] = []
         for line in model.structure.lines:
             (value,) = trace(
-                lambda v, line=line: [
-                    system.outputs[line](tuple(v[f"y{i}"] for i in range(count)), v)
-                ],
-                {**self.own, **amounts},
+                lambda v, line=line: [system.outputs[line](v["y"], v["own"])],
+                {"y": amounts, "own": self.own},
                 self.table,
                 f"line {line!r}",
             )

@@ -34,7 +34,7 @@ _FUNCTION = {
     "max": "MAX",
     "min": "MIN",
 }
-_SAME = ("convert_element_type", "stop_gradient", "copy", "finite_derivative", "copy_p")
+_SAME = ("stop_gradient", "copy", "finite_derivative", "copy_p")
 _INNER = ("jit", "pjit", "custom_jvp_call", "custom_vjp_call", "closed_call", "remat", "checkpoint")
 
 
@@ -79,7 +79,7 @@ class Statements:
 
 def trace(
     function: Callable[..., Sequence[Any]],
-    given: Mapping[str, Expression],
+    given: Mapping[str, Any],
     into: Statements,
     where: str,
 ) -> list[Expression]:
@@ -90,7 +90,7 @@ def trace(
     function
         Takes numbers by name, returns numbers.
     given
-        Expression of each number.
+        Expression of each number, or a tuple of them, or a mapping with names of its own.
     into
         Statements are added here.
     where
@@ -108,10 +108,10 @@ def trace(
     >>> one
     Binary(operator='/', left=Name(name='CL'), right=Name(name='V'))
     """
-    values = {name: jnp.asarray(0.5, dtype=float) for name in given}
+    expressions, tree = jax.tree.flatten(dict(given))  # as JAX orders the entries of a mapping
+    values = jax.tree.unflatten(tree, [jnp.asarray(0.5, dtype=float)] * len(expressions))
     closed = jax.make_jaxpr(lambda v: [jnp.asarray(x, dtype=float) for x in function(v)])(values)
-    order = sorted(given)  # as JAX orders the entries of a mapping
-    arrays = [_scalar(given[name]) for name in order]
+    arrays = [_scalar(expression) for expression in expressions]
     out = _run(closed.jaxpr, closed.consts, arrays, into, where)
     return [array.reshape(-1)[0] for array in out]
 
@@ -169,8 +169,14 @@ def _operation(
         inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
         jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
         return _run(jaxpr, consts, given, into, where)
-    if name == "convert_element_type" and equation.invars[0].aval.dtype == bool:
-        return [_each(lambda c: _as_number(c, into), given[0])]
+    if name == "convert_element_type":
+        source, target = equation.invars[0].aval.dtype, params["new_dtype"]
+        if jnp.issubdtype(source, jnp.bool_):
+            return [_each(lambda c: _as_number(c, into), given[0])]
+        whole = jnp.issubdtype(source, jnp.integer) and jnp.issubdtype(target, jnp.integer)
+        if whole or jnp.issubdtype(target, jnp.floating):
+            return [given[0]]
+        name = f"{name} to {target}"  # it cuts off what is behind the point
     moved = _moved(name, params, given)
     if moved is not None:
         return moved

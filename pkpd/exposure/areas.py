@@ -127,11 +127,16 @@ def area_between(
         points = np.unique([begin, *time[(time > begin) & (time < stop)], stop])
         values = np.array([at(float(t)) for t in points])
         parts += [part.sum() for part in areas(points, values, log_down=log_down)]
-    if end > last:
-        # beyond the last point the curve falls exponentially, whatever the rule
+    if end > last and onward != 0.0:
+        # beyond the last point the curve falls exponentially, whatever the rule; the concentration
+        # at the end may be too small for a number, its fall is not
         start = max(begin, last)
-        values = np.array([onward if start == last else at(start), at(end)])
-        parts += [part.sum() for part in areas(np.array([start, end]), values, log_down=True)]
+        value, fall = onward if start == last else at(start), slope.rate * (end - start)
+        area = value * -np.expm1(-fall) / slope.rate
+        since = (area - value * (end - start) * np.exp(-fall)) / slope.rate
+        if fall < 1e-5:  # the difference has no digits
+            since = value * (end - start) ** 2 * (0.5 - fall / 3.0)
+        parts += [area, start * area + since]
     return float(parts[0]), float(parts[1])
 
 

@@ -46,6 +46,11 @@ class LevelDose:
     amount: Floats
     occasion: int
 
+    @property
+    def midnight(self) -> float:
+        """Hour 0 of its day, from which on the kinetics are those of its occasion."""
+        return 24.0 * (self.start // 24.0)
+
 
 def doses_of(regimen: Regimen, drug: DrugLanes, days: int) -> list[LevelDose]:
     """Doses of a drug as planned: nothing delayed, held or reduced, every gate met at once."""
@@ -167,7 +172,9 @@ def levels(drug: DrugLanes, doses: Sequence[LevelDose], edges: Floats) -> Levels
     doses
         Its doses, in order.
     edges
-        Hours, ascending from 0, with the start and end of every dose (`edges_of`).
+        Hours, ascending from 0, with the start and end of every dose and hour 0 of its day
+        (`edges_of`). A dosing day is an occasion, and its kinetics are those of all of that day, as
+        in `pkpd.simulate`.
     """
     keep_compilations()
     lanes = drug.surface.size
@@ -217,6 +224,7 @@ def _march(
     left, right, left_slope, right_slope = (np.zeros((cells, n)) for _ in range(4))
     area = np.zeros((cells + 1, n))
     x, o = np.zeros((n, s + 1)), 0
+    turns = {int(np.searchsorted(edges, d.midnight)): min(d.occasion, occasions - 1) for d in doses}
     boluses: dict[int, list[LevelDose]] = {}
     rates = np.zeros((cells, n))
     for dose in doses:
@@ -226,8 +234,8 @@ def _march(
             share = own["F"][min(dose.occasion, occasions - 1), :n] / dose.duration
             rates[start:stop] += dose.amount[chosen] * share
     for c in range(cells):
+        o = turns.get(c, o)
         for dose in boluses.get(c, ()):
-            o = min(dose.occasion, occasions - 1)
             if dose.duration == 0.0:
                 x[:, 0] += dose.amount[chosen] * own["F"][o, :n]
         w, change, rate = weights[o], changes[o], rates[c]

@@ -148,7 +148,8 @@ class PreparedArm:
         threads
             At most so many; all cores by default. It does not change any number.
         curves
-            Lines that are followed between mornings too; the amounts given are then kept.
+            Lines that are followed between mornings too; the amounts given are then kept, unless
+            a drug is given in numbers of doses.
 
         Returns
         -------
@@ -214,7 +215,7 @@ class PreparedArm:
             anatomy, lanes.bodies, self.regimen.at(lanes.theta, lanes.variant),
             schedule.horizon_days, transfuse_below=schedule.transfuse_below,
             growth_below=policy.below, growth_from=policy.from_day, threads=threads,
-            amounts=bool(anatomy.curves),
+            amounts=bool(anatomy.curves) and not self.regimen.long_acting,  # those are in doses
         )  # fmt: skip
         return course_of(
             anatomy.marrow.observed,

@@ -13,6 +13,10 @@ from pkpd.schedule.plan import Slot
 from pkpd.schedule.regimen import Course, Regimen
 from pkpd.schedule.rules import LINES, Criterion, DoseModification, DoseRule, Gate
 
+HALF_UP = 1.0 + 1e-12
+"""Factor on a number of strengths before it is rounded: what is half of one in decimals may be less
+by the rounding of numbers (0.15 by 0.1)."""
+
 
 class Administration(NamedTuple):
     """One dose: protocol day (from 1), hour of the day, drug, amount and its unit."""
@@ -62,7 +66,7 @@ def individual_dose_mg(
     if not rule.strength_mg:
         return np.array(dose)
     step = rule.strength_mg
-    units = np.maximum(np.floor(dose / step + 0.5), 1.0)
+    units = np.maximum(np.floor(dose / step * HALF_UP + 0.5), 1.0)
     return np.where(dose > 0.0, step * units, 0.0)
 
 

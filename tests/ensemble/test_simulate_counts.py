@@ -83,6 +83,13 @@ def test_between_mornings_the_marrow_with_leukaemia_has_a_curve_too():
     assert (fine["amount"].sum("day") == 140.0).all()
 
 
+def test_amounts_that_are_numbers_of_doses_are_not_given_as_mg():
+    """6 mg of pegfilgrastim, one dose for this marrow, were 1 mg."""
+    growth = pkpd.daily("pegfilgrastim", "6 mg", days="6", route="sc")
+    few = {"marrow": "leukaemia", "days": [0.5, 1.5], "patients": 2, "until_day": 8}
+    assert "amount" not in pkpd.simulate(REGIMEN.together(growth), "rr_aml", **few)
+
+
 def test_the_data_set_is_labelled_and_repeats():
     data = pkpd.simulate(REGIMEN, "mds_post_hma", **FEW, seed=3)
     assert dict(data.sizes) == {

@@ -399,6 +399,31 @@ def test_covariates_whose_names_mean_something_else_are_refused(tmp_path, progra
         export_model(model, tmp_path / "a.txt", program)
 
 
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("nonmem", ("DADT(1) = T_*(Y0 - A(1))", "A_0(1) = Y0", "E11 = A(1)/Y0")),
+        ("mrgsolve", ("dxdt_R_ = t_*(y0_ - R_)", "R__0 = y0_", "response = R_/y0_")),
+        ("rxode2", ("d/dt(R_) = t_*(y0_ - R_)", "R_(0) = y0_", "response = R_/y0_")),
+        ("nlmixr2", ("d/dt(R_) = t_*(y0_ - R_)", "R_(0) = y0_", "response = R_/y0_")),
+    ],
+)
+def test_parameters_called_as_time_or_a_state_keep_their_values(tmp_path, program, expected):
+    """Time was written for the parameter t, and the first state for y0: a slope of 0."""
+    structure = ode_model(
+        lambda t, y, p: {"R": p["t"] * (p["y0"] - y["R"])},
+        states=["R"],
+        parameters=["t", "y0"],
+        outputs={"response": lambda y, p: y["R"] / p["y0"]},
+        initial=lambda p: {"R": p["y0"]},
+    )
+    own = [parameter("t", 0.1), parameter("y0", 20.0)]
+    model = PopulationModel(structure, own, residual.additive(1.0))
+    text = export_model(model, tmp_path / "a.txt", program).read_text()
+    for statement in expected:
+        assert statement in text
+
+
 def test_what_the_language_lacks_is_refused(tmp_path):
     student = PK.replace(residual=residual.additive(0.5, nu=4.0))
     with pytest.raises(PkpdError, match="Student's t"):
@@ -414,6 +439,20 @@ def test_what_the_language_lacks_is_refused(tmp_path):
             PopulationModel(odd, [parameter("k", 0.1)], residual.additive(1.0)), tmp_path / "b.mod"
         )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [int, bool])
+def test_a_number_made_whole_is_refused_as_its_floor_is(kind):
+    """The text had the number itself: 1.7 in place of 1."""
+    given = {"x": Name("X")}
+    with pytest.raises(PkpdError, match=r"'convert_element_type to .*has no counterpart"):
+        trace(lambda v: [v["x"].astype(kind) * 2.0], given, Statements("Z"), "one")
+    with pytest.raises(PkpdError, match="'floor' has no counterpart"):
+        trace(lambda v: [jnp.floor(v["x"])], given, Statements("Z"), "one")
+    (same,) = trace(lambda v: [v["x"].astype(jnp.float32)], given, Statements("Z"), "one")
+    assert same == Name("X")
+    (same,) = trace(lambda v: [v["x"] * jnp.asarray(1).astype(float)], given, Statements("Z"), "")
+    assert same == Name("X")
 
 
 def random_effects(*, cl=0.3, v=0.2, ka=0.5, **partial):

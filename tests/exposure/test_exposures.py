@@ -12,6 +12,7 @@ import pkpd
 from pkpd.cards import card_names
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.cards.model_cards import load_model_card
+from pkpd.comparison.exposures import measured
 from pkpd.errors import PkpdError
 from pkpd.exposure.levels import LevelDose, edges_of, levels
 from pkpd.exposure.sources import DrugLanes, drugs_of
@@ -115,6 +116,23 @@ def test_kinetics_change_from_dosing_day_to_dosing_day():
     assert found.between(120.0, 240.0)[0] == pytest.approx(5.0, rel=1e-12)
     # the longest half-life is that of the first day
     assert found.half_life[0] == pytest.approx(np.log(2.0), rel=1e-9)
+
+
+def test_kinetics_are_those_of_the_dosing_day_from_its_hour_0():
+    """Clearance doubles on the second day, 12 h before its dose, as where counts are simulated."""
+    drug = lanes(LinearPK(None, 1), {"CL": np.array([[1.0], [2.0]])}, CL=1.0, V1=10.0)
+    doses = given([12.0, 36.0], 100.0)
+    found = levels(drug, doses, edges_of(doses, np.zeros(0), 48.0))
+    midnight = 10.0 * np.exp(-0.1 * 12.0)
+    before = midnight * np.exp(-0.2 * 12.0)
+    np.testing.assert_allclose(found.at(np.array([24.0, 36.0]))[:, 0], [midnight, before], 1e-12)
+    areas = [(10.0 - midnight) / 0.1, (midnight - before) / 0.2]
+    areas += [(10.0 + before) * (1.0 - np.exp(-0.2 * 12.0)) / 0.2]
+    for (begin, end), area in zip(pairwise([12.0, 24.0, 36.0, 48.0]), areas, strict=True):
+        assert found.between(begin, end)[0] == pytest.approx(area, rel=1e-12)
+    of_cycle = measured(drug, doses, 0.0, 48.0, 1.0)
+    assert of_cycle["auc"][0] == pytest.approx(sum(areas), rel=1e-12)
+    assert of_cycle["ctrough"][0] == pytest.approx(before, rel=1e-12)
 
 
 def test_parts_of_the_lanes_give_what_all_give(monkeypatch):

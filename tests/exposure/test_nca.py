@@ -14,7 +14,7 @@ import pytest
 
 import pkpd
 from pkpd.errors import DataError, PkpdError, PkpdWarning
-from pkpd.exposure.areas import areas
+from pkpd.exposure.areas import Slope, area_between, areas
 
 THEOPHYLLINE = "fits/data/theophylline.csv"
 WINNONLIN_DOSE = 320.0  # of every subject there; the file has the dose of each
@@ -300,3 +300,50 @@ def test_infusions_whose_length_is_modelled_are_no_boluses():
     with pytest.raises(DataError, match="row 0, ID 1, column RATE: RATE -2 does not say how long"):
         pkpd.nca(table, route="iv")
     assert len(pkpd.nca(table)) == 1
+
+
+@pytest.mark.parametrize("end", [9.0, 24.0, 520.0, 545.0, 672.0])
+@pytest.mark.parametrize("begin", [0.0, 8.0, 9.0])
+def test_areas_to_an_hour_when_nothing_measurable_is_left(begin, end):
+    """A bolus with a half-life of 0.5 h: C0/k (exp(-k begin) - exp(-k end)), to rounding.
+
+    At 545 h the concentration is 0 as a number: the piece from the last sample was a straight line
+    to it, and the area to 672 h 0.7 % of the whole too large, that from 8 h 460 times.
+    """
+    k, hours = np.log(2.0) / 0.5, np.array([0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0])
+    level = 65.536 * np.exp(-k * hours)
+    slope = Slope(k, np.log(65.536), 3, 1.0, 4.0)
+    how = {"log_down": True, "onward": float(level[-1])}
+    area, moment = area_between(hours, level, begin, end, slope, **how)
+    from_begin, from_end = (65.536 / k * np.exp(-k * t) for t in (begin, end))
+    assert area == pytest.approx(from_begin - from_end, rel=1e-12)
+    first = from_begin * (begin + 1.0 / k) - from_end * (end + 1.0 / k)
+    assert moment == pytest.approx(first, rel=1e-12)
+
+
+@pytest.mark.parametrize("rate", [1e-9, 0.9e-5, 1.1e-5, 0.1])
+def test_areas_beyond_the_last_point_of_a_slow_fall(rate):
+    """Beside Gauss-Legendre quadrature with 20 nodes, on both sides of where a series is taken."""
+    slope = Slope(rate, np.log(2.0), 3, 1.0, 0.0)
+    time, level = np.array([-1.0, 0.0]), np.array([2.0, 2.0])
+    area, moment = area_between(time, level, 0.0, 1.0, slope, log_down=False, onward=2.0)
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    t = (nodes + 1.0) / 2.0
+    curve = 2.0 * np.exp(-rate * t) * weights / 2.0
+    assert area == pytest.approx(curve.sum(), rel=1e-12)
+    assert moment == pytest.approx((t * curve).sum(), rel=1e-9)  # two numbers less by each other
+
+
+def test_an_interval_long_after_the_last_sample_has_the_area_of_all():
+    k, hours = np.log(2.0) / 0.5, [0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0]
+    frame = pd.DataFrame(
+        {
+            "ID": 1,
+            "TIME": [0.0, *hours],
+            "EVID": [1] + 7 * [0],
+            "AMT": [100.0] + 7 * [0.0],
+            "DV": [np.nan, *(65.536 * np.exp(-k * np.array(hours)))],
+        }
+    )
+    row = pkpd.nca(frame, route="iv", intervals=[(0, 672)]).iloc[0]
+    assert row["auc_0_672"] == pytest.approx(row["auc_inf"], rel=1e-12)

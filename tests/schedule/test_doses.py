@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pkpd.schedule import (
@@ -16,6 +16,7 @@ from pkpd.schedule import (
     individual_dose_mg,
     plan,
 )
+from pkpd.solve.compiled.day_kinetics import FIXED, dose_mg
 
 
 def rule(unit="mg", **changes):
@@ -42,13 +43,18 @@ def test_no_dose_stays_none_and_a_small_dose_is_one_capsule():
     )
 
 
-@given(st.integers(1, 4000), st.sampled_from(["2.5", "5", "1", "0.5"]))
-def test_rounding_is_that_of_decimal_arithmetic(tenths, step):
-    dose = Decimal(tenths) / 10
+@given(st.integers(1, 40_000), st.sampled_from(["2.5", "5", "1", "0.5", "0.1", "0.3", "0.02"]))
+@example(15, "0.1")  # 0.15 mg by 0.1 mg is 1.4999999999999998 as a number
+@example(2, "0.1")
+def test_rounding_is_that_of_decimal_arithmetic(hundredths, step):
+    """Halves up, also where steps or doses are not exact in binary; the driver does the same."""
+    dose = Decimal(hundredths) / 100
     units = (dose / Decimal(step)).quantize(Decimal(1), rounding=ROUND_HALF_UP)
     expected = float(max(units, Decimal(1)) * Decimal(step))
     rounded = individual_dose_mg(rule(strengths_mg=(float(step),)), float(dose), 1.8, 70.0)
     assert float(rounded) == pytest.approx(expected, abs=1e-9)
+    driver = dose_mg.py_func(float(dose), FIXED, np.inf, float(step), 1.8, 70.0)
+    assert driver == float(rounded)
 
 
 def test_a_slot_of_a_plan_gives_the_same_dose_as_its_rule():

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pkpd.schedule.follow import HALF_UP
 from pkpd.solve.bridge.lanes import WIDTH, integers, load, splat, where_less
 from pkpd.solve.bridge.lanes import store as put
 from pkpd.solve.bridge.linking import inner
@@ -143,7 +144,7 @@ def dose_mg(amount, per, cap, strength, bsa, weight):
         dose = amount * weight
     dose = min(dose, cap)
     if strength > 0.0:
-        dose = strength * max(np.floor(dose / strength + 0.5), 1.0)
+        dose = strength * max(np.floor(dose / strength * HALF_UP + 0.5), 1.0)
     return dose
 
 
