@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import marginal_cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +41,8 @@ from pkpd.models import (
 from pkpd.report.comparison.tables import write_results
 from pkpd.search import search_schedules
 from pkpd.subjects import patients
+from tests.fitting.marginal_cases import LEVEL
+from tests.fitting.marginal_cases import data as levels
 
 MORNINGS = np.arange(29)
 PEOPLE = patients(
@@ -329,12 +330,12 @@ def test_draws_of_a_maximum_have_its_covariance_and_one_is_the_estimate():
 def test_a_standard_error_in_units_is_no_reason_to_hold_a_parameter():
     """A baseline of 120 with an error of 6 stayed in every draw; of a logarithm, 6 is too wide."""
     model = PopulationModel(
-        marginal_cases.LEVEL,
+        LEVEL,
         [parameter("a", 120.0, iiv=fixed(10.0), scale="identity")],
         residual.additive(fixed(1.0)),
     )
     seen = np.array([[110.0, 111.0], [121.0, 119.0], [133.0, 132.0]])
-    fit = pkpd.fit(model, marginal_cases.data(np.arange(2.0), seen), method="fo", progress=False)
+    fit = pkpd.fit(model, levels(np.arange(2.0), seen), method="fo", progress=False)
     assert fit.standard_errors["a"] == pytest.approx(np.sqrt(100.5 / 3.0), rel=1e-3)
     drawn = parameter_draws(fit, 4000, 1)
     assert drawn.values["a"].std() == pytest.approx(fit.standard_errors["a"], rel=0.05)
