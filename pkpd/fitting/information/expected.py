@@ -372,9 +372,9 @@ def _bound(
         groups = checked(design)
         data, places = dataset_of(made, groups)
         return data, places, np.array([one.subjects for one in groups]), 0, made
-    subject, beyond = design.observations.subject, np.count_nonzero(design.observations.censored)
+    subject, beyond = design.observations.subject, np.sum(design.observations.censored != 0)
     places = [np.flatnonzero(subject == b) for b in np.unique(subject)]
-    return blank(design), places, np.ones(len(places)), beyond, made
+    return blank(design), places, np.ones(len(places)), int(beyond), made
 
 
 def blank(data: Dataset) -> Dataset:
