@@ -38,9 +38,9 @@ def structure(**changes):
     return LinearStructure(metabolism(), "V", **{"others": others, **changes})
 
 
-def data_of(lines):
+def data_of(lines, subjects=2):
     rows = []
-    for subject in (1, 2):
+    for subject in range(1, subjects + 1):
         rows.append((subject, 0.0, 1, DOSE, 0, None))
         rows += [(subject, t, 0, 0.0, k, 1.0) for t in (1.0, 6.0, 20.0) for k in lines]
     columns = ["ID", "TIME", "EVID", "AMT", "DVID", "DV"]
@@ -100,12 +100,19 @@ def test_a_population_model_has_a_residual_error_for_each_line():
         "metabolite": residual.additive(0.2),
     }
     model = PopulationModel(structure(), parameters, errors)
-    data = simulate_data(model, data_of((1, 2)), seed=3)
-    z = (data.observations.value - by_hand(data, *P.values())) / np.where(
-        data.observations.line == 0, 0.1 * by_hand(data, *P.values()), 0.2
-    )
-    assert np.all(np.abs(z) < 4.0)
-    assert np.std(z) == pytest.approx(1.0, abs=0.6)
+    data = simulate_data(model, data_of((1, 2), subjects=200), seed=3)
+    seen, exact = data.observations, by_hand(data, *P.values())
+    off = seen.value - exact
+    for line, sd in enumerate((0.1 * exact, 0.2 + 0.0 * exact)):
+        z = (off / sd)[seen.line == line]
+        # four standard errors of the mean and of the SD of 600 normal numbers: 0.041 and 0.029 each
+        assert z.size == 600
+        assert abs(z.mean()) < 4 / np.sqrt(z.size)
+        assert np.std(z) == pytest.approx(1.0, abs=4 / np.sqrt(2 * z.size))
+        assert np.abs(z).max() < 5.0  # farther out is one of 1,200 once in 1,450 samples
+    # one line's error says nothing of the other's: at most four standard errors of a correlation
+    one, other = ((off / exact)[seen.line == 0], off[seen.line == 1])
+    assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(one.size)
 
 
 def test_further_lines_are_those_of_a_model_of_equations():
