@@ -128,6 +128,7 @@ def test_emulator_averages_the_chance_of_few_patients_out(table_file):
     assert np.sqrt(np.mean(off**2)) < 0.4 * noise
 
 
+@pytest.mark.slow
 def test_patients_that_simulations_share_are_no_effect_of_parameters():
     """Blocks shift a share and a day by more than parameters do; on average they shift nothing."""
     rng = np.random.default_rng(8)

@@ -206,6 +206,7 @@ def test_a_plan_has_a_power_before_each_round_but_the_first():
         LearningPlan("mine", rounds=(25, 25, 25), powers=(1.0,))
 
 
+@pytest.mark.slow
 def test_draws_with_few_who_have_a_day_are_simulated_in_more_patients(tmp_path, few):
     """Days of responders where responses are rare: such draws had no weight, whatever they say."""
     days = f"OURS,{ARM},9,anc500_recovery_day_median,29,,,READ,63,refractory"

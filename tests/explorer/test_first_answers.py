@@ -74,6 +74,7 @@ def test_an_answer_in_a_folder_that_is_read_alone_is_used(tmp_path, monkeypatch)
     assert kept.get("a") == b"one"
 
 
+@pytest.mark.slow
 def test_those_not_asked_for_longest_go(tmp_path):
     kept = FirstAnswers(tmp_path)
     for number in range(MOST_KEPT):

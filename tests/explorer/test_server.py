@@ -203,6 +203,7 @@ def page_of(folder, data):
     return start, answer, explorer.desk.simulated
 
 
+@pytest.mark.slow
 def test_a_page_that_opens_again_does_not_wait_for_the_model(folder, data, cache, monkeypatch):
     data["horizon_days"] = 60.0
     start, answer, simulated = page_of(folder, data)

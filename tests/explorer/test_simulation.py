@@ -239,6 +239,7 @@ def test_a_sketch_is_whole_where_no_more_than_judging_is_left(document, folder, 
     assert explore(read_state(document, folder), sketch=True).draws == document["draws"]
 
 
+@pytest.mark.slow
 def test_the_first_picture_waits_for_no_library_that_it_does_without(tmp_path):
     code = (
         "import sys, pkpd.explorer.words\n"

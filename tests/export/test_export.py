@@ -527,6 +527,7 @@ def test_a_band_is_held_where_the_program_knows_it(tmp_path):
 
 
 @pytest.mark.parametrize("error", [residual.additive(0.5), residual.lognormal(0.3)])
+@pytest.mark.slow
 def test_values_between_limits_have_the_likelihood_of_the_model(tmp_path, error):
     model = PopulationModel(
         compartments(1), [parameter("CL", 3.0, iiv=0.3), parameter("V", 20.0)], error

@@ -107,6 +107,7 @@ def test_a_home_is_left_as_it_is(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [None, "2020-01-01", ""])
+@pytest.mark.slow
 def test_processes_that_import_arviz_at_once_do_not_meet(tmp_path, kept):
     """ArviZ would write the day through this temporary name; here it can't."""
     notice = tmp_path / "arviz" / "daily_warning"

@@ -228,6 +228,7 @@ def test_forecasts_are_distributions_of_later_days(marrow, simulated):
                 assert (p[: landmark + 1] == 0.0).all()
 
 
+@pytest.mark.slow
 def test_what_comes_after_a_landmark_changes_no_forecast(marrow, simulated):
     populations = [Population.start(marrow)]
     one = simulated[-1]

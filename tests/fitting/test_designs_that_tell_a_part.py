@@ -54,6 +54,7 @@ def test_what_is_not_of_interest_need_not_be_told():
     assert told.log_det() == -np.inf
 
 
+@pytest.mark.slow
 def test_times_for_clearance_alone_are_its_best():
     best = optimal_times(
         decay(), group(10, [1.0, 5.0], {"AMT": 100}), (0.5, 48.0), interest=["CL"], starts=1

@@ -110,6 +110,7 @@ def test_zeros_before_a_lag_have_no_maximum():
     assert refit.vanished(at, np.where(np.arange(8) > 2, 1.0, 0.0)) == ()  # the zeros are not drawn
 
 
+@pytest.mark.slow
 def test_an_ordinary_error_has_not_run_to_zero():
     fit, words = said(model(residual.proportional(0.1)), study(8, [1, 4, 8], 0.02))
     assert fit.converged

@@ -201,6 +201,7 @@ def predicted(made, data, **values):
 
 @pytest.mark.parametrize("disease", ["mds_high_risk", "mds_lower_risk", "lymphoma", "solid"])
 @pytest.mark.parametrize("start", [0.2, 0.6, 1.3])
+@pytest.mark.slow
 def test_a_marrow_without_drugs_stays_where_a_subject_starts(disease, start):
     """Capacity and crowding were the typical patient's: whoever started elsewhere went aplastic."""
     made = leukaemia_model(

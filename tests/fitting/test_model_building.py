@@ -320,6 +320,7 @@ def test_a_bootstrap_goes_on_in_its_folder(with_groups, tmp_path):
         bootstrap(with_groups, 4, folder=tmp_path, seed=2)
 
 
+@pytest.mark.slow
 def test_a_folder_is_of_one_model_and_of_all_its_data(with_groups, data, tmp_path):
     bootstrap(with_groups, 1, folder=tmp_path)
     other = replace(data, covariates={**data.covariates, "SEX": data.covariates["SEX"] + 1})

@@ -83,6 +83,7 @@ def saturable():
 
 
 @pytest.mark.parametrize("lanes", [6, 256])
+@pytest.mark.slow
 def test_points_of_few_subjects_are_solved_together_as_one_by_one(monkeypatch, lanes):
     """Two at a time, the last filled up, and all at once."""
     monkeypatch.setattr(OdePredictor, "lanes_at_once", lanes)

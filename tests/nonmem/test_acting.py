@@ -111,6 +111,7 @@ def test_initial_amounts_after_a_reset_are_those_of_its_record(tmp_path):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_steps_are_chosen_at_values_that_are_kept(tmp_path):
     stream = in_general(NONLINEAR).replace("S2 = V", "S2 = THETA(2)")
     kept = stream.replace("V = THETA(2)\n", "IF (NEWIND.NE.2) V = THETA(2)\n", 1)
@@ -129,6 +130,7 @@ def test_steps_are_chosen_at_values_that_are_kept(tmp_path):
         "X = A(2)\nIF (OCC.EQ.2) X = 3\nDADT(2) = KA*A(1) - CL/V*X",
     ],
 )
+@pytest.mark.slow
 def test_equations_that_a_condition_gives_a_constant_are_not_taken_for_linear(tmp_path, slope):
     """As equations that nothing takes for linear."""
     whole = in_general(LINEAR).replace(LINEAR.split("\n", 2)[2], f"{slope}\n")

@@ -10,6 +10,7 @@ from pkpd.errors import PkpdError
 from tests.nonmem.streams import ADVAN1, means_and_sds, predictor_of, written
 
 
+@pytest.mark.slow
 def test_records_where_no_branch_sets_y_are_named(tmp_path):
     text = ADVAN1.replace("Y = F", "IF (ID.EQ.2.OR.TIME.LT.10) Y = F")
     stream = written(tmp_path, text)

@@ -346,6 +346,7 @@ def test_two_drugs_and_two_lines_match_a_tight_solution(engine):
 
 
 @pytest.mark.parametrize("ss", [1, 2])
+@pytest.mark.slow
 def test_a_steady_state_dose_of_one_drug_empties_the_others_unless_it_adds(ss):
     """SS = 1 resets the whole system in NONMEM; SS = 2 adds to what is there."""
     rows = [(1, 0.0, 1, 1, 100.0), (1, 4.0, 0, 100), (1, 5.0, 1, 2, 40.0, 0, 24, 0, ss)]

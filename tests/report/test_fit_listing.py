@@ -289,6 +289,7 @@ def test_what_is_no_fit_is_refused(tmp_path, fitted):
         write_listing(fitted, tmp_path / "none" / "run1.lst")
 
 
+@pytest.mark.slow
 def test_of_logarithms_the_objective_is_that_of_the_stream(fitted):
     """The stream in the listing has logarithms, whose objective lacks the change of scale."""
     values = data()
