@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import numpy as np
 
+from pkpd.distributions import stream
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
 
@@ -109,13 +110,16 @@ class Draws:
         values = jax.jit(jax.vmap(self.likelihood.individual_parameters))(self.fixed, self.random)
         return {name: np.asarray(value) for name, value in values.items()}
 
-    def replicates(self, seed: int, *, new_patients: bool = True) -> Iterator[np.ndarray]:
+    def replicates(
+        self, seed: int | np.random.Generator, *, new_patients: bool = True
+    ) -> Iterator[np.ndarray]:
         """Simulate the data set once from every draw, ``[M]`` each.
 
         Parameters
         ----------
         seed
-            Seed.
+            Seed of replicates, whose random numbers are none of `simulate_data` with the same one;
+            or where random numbers come from.
         new_patients
             Draw new random effects (a new study with the same design and covariates), or keep
             those of the patients.
@@ -125,7 +129,7 @@ class Draws:
         float[M]
             Measurements before any limit of quantification is applied.
         """
-        rng = np.random.default_rng(seed)
+        rng = seed if isinstance(seed, np.random.Generator) else stream(seed, "replicates")
         predict = jax.jit(self.likelihood.predictions)
         for d in range(len(self)):
             random = self.random[d]

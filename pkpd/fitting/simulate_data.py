@@ -74,7 +74,7 @@ def simulate_data(
     )
     likelihood = bind(model, blank, estimated=False)
     none = np.zeros((likelihood.n_subjects, likelihood.random_effects.size))
-    (measured,) = single_draw(likelihood, given, none).replicates(seed)
+    (measured,) = single_draw(likelihood, given, none).replicates(np.random.default_rng(seed))
     bad = np.flatnonzero(~np.isfinite(measured))
     if bad.size:
         subject = design.subjects[seen.subject[bad[0]]]

@@ -55,6 +55,16 @@ def test_absorption_without_early_samples_has_an_interval_that_is_too_short(late
     assert not float(table.loc["ka", "profile_upper"]) <= upper
 
 
+def test_the_ends_that_are_tried_are_those_of_the_curvature(late):
+    """A parabola is 3.84 higher at the ends by its own curvature, not by other formulas."""
+    (told,) = [one for one in late.findings if one.kind == "interval too short"]
+    for kind in ("sandwich", "scores"):
+        data = late.likelihood.dataset
+        other = pkpd.fit(model(), data, method="focei", covariance=kind, progress=False)
+        assert other.standard_errors["ka"] != pytest.approx(late.standard_errors["ka"], rel=0.05)
+        assert [one.what for one in other.findings if one.kind == told.kind] == [told.what]
+
+
 def test_early_samples_end_the_interval(early):
     assert not [one for one in early.findings if one.kind == "interval too short"]
 

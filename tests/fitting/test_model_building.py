@@ -320,6 +320,17 @@ def test_a_bootstrap_goes_on_in_its_folder(with_groups, tmp_path):
         bootstrap(with_groups, 4, folder=tmp_path, seed=2)
 
 
+def test_a_folder_of_samples_is_of_one_minimum(with_groups, tmp_path):
+    """Searches begin where the fit ended: samples of another minimum of its model are others."""
+    estimates = with_groups.estimates
+    bootstrap(with_groups, 1, folder=tmp_path)
+    again = replace(with_groups, estimates=estimates | {"a": estimates["a"] * (1 + 1e-9)})
+    assert len(bootstrap(again, 1, folder=tmp_path).samples) == 1
+    other = replace(with_groups, estimates=estimates | {"a": estimates["a"] * 1.01})
+    with pytest.raises(PkpdError, match=r"another bootstrap \(estimates differ\)"):
+        bootstrap(other, 1, folder=tmp_path)
+
+
 @pytest.mark.slow
 def test_a_folder_is_of_one_model_and_of_all_its_data(with_groups, data, tmp_path):
     bootstrap(with_groups, 1, folder=tmp_path)
@@ -328,11 +339,11 @@ def test_a_folder_is_of_one_model_and_of_all_its_data(with_groups, data, tmp_pat
     with pytest.raises(PkpdError, match=r"another bootstrap \(by_subject differ\)"):
         bootstrap(maximum_likelihood(level_model(), other, **begun), 1, folder=tmp_path)
     student = level_model().replace(residual=additive(1.0, nu=fixed(9.0)))
-    with pytest.raises(PkpdError, match=r"another bootstrap \(density, model differ\)"):
+    with pytest.raises(PkpdError, match=r"another bootstrap \(density, estimates, model differ\)"):
         bootstrap(maximum_likelihood(student, data, **begun), 1, folder=tmp_path)
     # the description has only the names of functions
     doubled = level_model().replace(structure=cases.Curve(lambda t, a: 2.0 * a + 0.0 * t, ("a",)))
-    with pytest.raises(PkpdError, match=r"another bootstrap \(density differ\)"):
+    with pytest.raises(PkpdError, match=r"another bootstrap \(density, estimates differ\)"):
         bootstrap(maximum_likelihood(doubled, data, **begun), 1, folder=tmp_path)
 
 

@@ -7,7 +7,9 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import arviz as az
 import conjugate
 import numpy as np
 import pytest
@@ -16,7 +18,13 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.centring import by_weights
 from pkpd.fitting.bayes.density import build_model
 from pkpd.fitting.bayes.program import compile_density
-from pkpd.fitting.bayes.sample import SamplerSettings, _Checkpoint, _densities, sample
+from pkpd.fitting.bayes.sample import (
+    SamplerSettings,
+    _Checkpoint,
+    _densities,
+    _nutpie,
+    sample,
+)
 from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.priors import fixed
@@ -111,6 +119,38 @@ def test_a_finished_checkpoint_is_read_back(tmp_path):
     again = sampled(30, tmp_path)
     np.testing.assert_array_equal(first.posterior["level"], again.posterior["level"])
     assert again.sample_stats.sizes["draw"] == 30
+
+
+def test_each_chain_goes_on_from_its_own_last_draw(tmp_path, monkeypatch):
+    def trace(ends, draws):
+        points = np.stack([np.full((draws, 2), end) for end in ends])
+        return az.from_dict(
+            posterior={"level": points[..., 0]},
+            sample_stats={"logp": np.zeros(points.shape[:2]), "unconstrained_draw": points},
+        )
+
+    started = []
+
+    def sampling(first_point, *, draws, tune, chains, seed, **_):
+        begun = [first_point(seed + k) for k in range(chains)]
+        started.append((chains, draws, tune, seed, begun))
+        made = trace([point[0] for point in begun], draws)
+        return SimpleNamespace(wait=lambda timeout: made)
+
+    monkeypatch.setattr("nutpie.sample", sampling)
+    program = SimpleNamespace(at=lambda point: (0.0, point), for_nutpie=lambda first, _: first)
+    settings = SamplerSettings(20, 500, 5, 2, 1, progress=False)
+    state = _Checkpoint(tmp_path, settings, [0.0] * 4)
+    for k, draws in ((1, 8), (3, 20), (4, 5)):  # chains 0 and 2 had no draw yet
+        state.keep(trace([float(k)], draws), [k])
+    flat = np.full(2, 100.0)
+    got = _nutpie(None, flat, np.ones(2), settings, tmp_path, None, program)  # pyright: ignore
+    ends = got.posterior["level"].values[:, -1]
+    assert ends[[1, 3, 4]].tolist() == [1.0, 3.0, 4.0]
+    assert np.all(np.abs(ends[[0, 2]] - 100.0) < 6.0)
+    assert ends[0] != ends[2]
+    assert [one[:3] for one in started] == [(1, 20, 500), (1, 12, 200), (1, 20, 500), (1, 15, 200)]
+    assert len({one[3] for one in started}) == 4
 
 
 @pytest.mark.parametrize("name", ["settings.json", "chain_0.nc"])

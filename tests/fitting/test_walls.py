@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
+import arviz as az
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import pkpd
+from pkpd.fitting.bayes import posterior
 from pkpd.fitting.bayes.centring import by_information, non_centred
 from pkpd.fitting.bayes.density import build_model
 from pkpd.fitting.bayes.posterior import begin
@@ -16,9 +19,11 @@ from pkpd.fitting.bayes.program import compile_density
 from pkpd.fitting.bayes.start import StartingPoint, bent, flat_start, named_start
 from pkpd.fitting.bayes.wall_modes import bent_modes, evened
 from pkpd.fitting.bayes.walls import Walls, bend, find_walls
+from pkpd.fitting.calibration import one_fit
 from pkpd.fitting.maximum.estimate import maximum_of
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import Observed
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.models import PopulationModel, compartments, parameter, residual
 
@@ -272,3 +277,49 @@ def test_chains_before_walls_seldom_diverge(likelihood):
 def test_weights_that_are_given_leave_lags_as_they_are(likelihood):
     begun = begin(likelihood, "nuts", "non-centred", "model", walls=True)
     assert begun.centring.walls is None
+
+
+def test_a_fit_of_a_calibration_is_sampled_before_walls_as_that_of_its_users(
+    likelihood, monkeypatch
+):
+    """The same short run, and after it chains at the same points with the same settings."""
+    calls, values = [], start_values(likelihood.model) | {"ALAG1": 0.8}
+
+    def chains(begun, made):
+        def draws(settings, *_, **__):
+            calls.append((begun.point, begun.centring, settings))
+            return az.from_dict({name: np.full((2, 3), value) for name, value in values.items()})
+
+        return SimpleNamespace(draws=draws)
+
+    def moved(likelihood, made, point, found, *, even=False):
+        random = np.asarray(point.random) + (2.0 if even else 1.0)
+        return dataclasses.replace(made, walls=found), dataclasses.replace(point, random=random)
+
+    monkeypatch.setattr(posterior.Beginning, "chains", chains)
+    monkeypatch.setattr(posterior, "bent", moved)
+    point = StartingPoint({}, NEAR)
+    monkeypatch.setattr(posterior, "_starting_point", lambda *_: (None, point, ""))
+    monkeypatch.setattr(one_fit, "compile_density", lambda *_: None)
+    for module in (posterior, one_fit):
+        empty = SimpleNamespace(free_RVs=(), deterministics=())
+        monkeypatch.setattr(module, "build_model", lambda *_, empty=empty: empty)
+    parts = likelihood.model, likelihood.model, likelihood.dataset, None, "nuts"
+    made = one_fit.CalibrationFit(one_fit.Trial(*parts, 7, 9, 9, "auto", None, {}, 1))
+    settings = made.settings(0)
+    posterior.run(likelihood, "nuts", settings, "auto", "auto", None, given={"draws"})
+    theirs = calls[:]
+    calls.clear()
+    seen = likelihood.dataset.observations
+    draws = made.chains(Observed(seen.value, seen.censored, seen.lower))
+    draws(settings)
+    for (mine, centring, asked), (other, theirs_, same) in zip(calls, theirs, strict=True):
+        np.testing.assert_array_equal(mine.random, other.random)
+        np.testing.assert_array_equal(centring.walls.ends, theirs_.walls.ends)
+        assert mine.population == other.population
+        assert asked == same
+    assert [one.draws for *_, one in calls] == [150, 7]
+    assert calls[1][0].population["ALAG1"] == 0.8
+    assert (calls[1][2].target_accept, calls[1][2].low_rank) == (0.9, True)
+    draws(dataclasses.replace(settings, draws=14))  # longer, without a short run
+    assert (calls[2][2].draws, calls[2][2].low_rank) == (14, True)

@@ -175,9 +175,8 @@ def run(
         likelihood, method, centring, start, progress=settings.progress, walls=method == "nuts"
     )
     if begun.centring.walls is not None and settings.sampler == "nutpie":
-        usual = {name: at for name, at in _BEFORE_WALLS.items() if name not in given}
-        settings = replace(settings, **usual)
-        begun = _after_pilot(begun, settings)
+        settings = settings_before_walls(settings, given)
+        begun = after_pilot(begun, settings)
     begun.notes["settings"] = asdict(settings)
     maximum, made = begun.maximum, build_model(likelihood, begun.centring)
     if method == "map" and maximum is not None:
@@ -192,7 +191,12 @@ def run(
     return idata, made, maximum, begun.notes
 
 
-def _after_pilot(begun: Beginning, settings: SamplerSettings) -> Beginning:
+def settings_before_walls(settings: SamplerSettings, given: Collection[str]) -> SamplerSettings:
+    """Return the settings where lags have walls; those that are `given` stay as they are."""
+    return replace(settings, **{k: v for k, v in _BEFORE_WALLS.items() if k not in given})
+
+
+def after_pilot(begun: Beginning, settings: SamplerSettings) -> Beginning:
     """Centre subjects with walls anew around the medians of a short run, valleys evened out.
 
     The modes that FOCE-I linearises at may be narrow ones that hold little probability.

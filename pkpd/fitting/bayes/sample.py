@@ -1,7 +1,7 @@
 """NUTS on a ``pm.Model`` with nutpie, PyMC or NumPyro; checkpoints, so that a killed run resumes.
 
-A checkpoint is a folder with the draws of each chain so far and the settings of the run. Chains
-that were not finished go on from a last draw; they adapt their step and mass matrix again first.
+A checkpoint is a folder with the draws of each chain so far and the settings of the run. A chain
+that was not finished goes on from its own last draw and adapts step and mass matrix again first.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ Sampler = Literal["nutpie", "pymc", "numpyro"]
 
 _PLACES, _APART = 3, 0.5  # points that tell models apart: how many, how far from the start
 _SHORT_TUNE = 200  # of a chain that goes on from a checkpoint
+_APART_SEEDS = 1_000_003  # of chains that run apart
 
 
 @dataclass(frozen=True)
@@ -194,47 +195,64 @@ def _nutpie(
     missing = state.missing()
     if not missing:
         return state.result()
-    starts = state.last_points(made)
+    begun, seed = state.last_points(), settings.seed + 1000 * state.resumed
+    # chains that share a run cannot be told apart where they start
+    parts = [[k] for k in missing] if begun else [list(missing)]
 
-    def first_point(seed: int) -> np.ndarray:
-        rng = np.random.default_rng(int(seed))
-        if starts is not None:
-            return starts[rng.integers(len(starts))]
-        point = flat + spread * rng.standard_normal(flat.size)
-        return point if scale is None else scale.scaled(point)
+    def sampling(chains: list[int], *, bar: bool) -> Any:
+        last = begun.get(chains[0])
 
-    handle = nutpie.sample(
-        program.for_nutpie(first_point, scale),
-        draws=max(missing.values()),
-        tune=settings.tune if starts is None else min(_SHORT_TUNE, settings.tune),
-        chains=len(missing),
-        cores=min(settings.cores, len(missing)),
-        seed=settings.seed + 1000 * state.resumed,
-        target_accept=settings.target_accept,
-        maxdepth=settings.depth,
-        low_rank_modified_mass_matrix=settings.low_rank,
-        progress_bar=settings.progress,
-        save_warmup=False,
-        store_unconstrained=checkpoint is not None,
-        blocking=False,
-    )
-    new = None
+        def first_point(seed: int) -> np.ndarray:
+            if last is not None:
+                return last
+            point = flat + spread * np.random.default_rng(int(seed)).standard_normal(flat.size)
+            return point if scale is None else scale.scaled(point)
+
+        return nutpie.sample(
+            program.for_nutpie(first_point, scale),
+            draws=max(missing[k] for k in chains),
+            tune=settings.tune if last is None else min(_SHORT_TUNE, settings.tune),
+            chains=len(chains),
+            cores=min(settings.cores, len(chains)),
+            seed=seed + (_APART_SEEDS * chains[0] if begun else 0),
+            target_accept=settings.target_accept,
+            maxdepth=settings.depth,
+            low_rank_modified_mass_matrix=settings.low_rank,
+            progress_bar=settings.progress and bar,
+            save_warmup=False,
+            store_unconstrained=checkpoint is not None,
+            blocking=False,
+        )
+
+    for at in range(0, len(parts), settings.cores):
+        several = parts[at : at + settings.cores]
+        handles = [sampling(chains, bar=not k) for k, chains in enumerate(several)]
+        _waited(state, list(zip(several, handles, strict=True)))
+    return state.result()
+
+
+def _waited(state: _Checkpoint, runs: list[tuple[list[int], Any]]) -> None:
+    """Wait for runs of chains, and keep their draws now and then."""
+    kept = state.folder is not None
     try:
-        while new is None:
+        while runs:
+            chains, handle = runs[0]
             try:
-                new = handle.wait(timeout=settings.every_s)
+                new = handle.wait(timeout=state.settings.every_s)
             except TimeoutError:
-                if checkpoint is not None:
-                    state.keep(_so_far(handle), list(missing))
+                for others, running in runs if kept else ():
+                    state.keep(_so_far(running), others)
+                continue
+            state.keep(new, chains)
+            del runs[0]
     except BaseException as error:
-        if checkpoint is not None:
-            state.keep(_so_far(handle), list(missing))
-        handle.abort()
+        for chains, handle in runs:
+            if kept:
+                state.keep(_so_far(handle), chains)
+            handle.abort()
         if isinstance(error, RuntimeError):
             raise _stopped(error) from error
         raise
-    state.keep(new, list(missing))
-    return state.result()
 
 
 def _densities(program: Program, flat: np.ndarray) -> list[float]:
@@ -327,14 +345,13 @@ class _Checkpoint:
                 out[k] = self.settings.draws - have
         return out
 
-    def last_points(self, made: pm.Model) -> np.ndarray | None:
-        """Unconstrained last draws of earlier chains, ``[chains, n]``; None if there are none."""
-        found = [
-            stats["unconstrained_draw"].isel(draw=-1).values
-            for _, stats in self._before.values()
+    def last_points(self) -> dict[int, np.ndarray]:
+        """Unconstrained last draws of earlier chains ``[n]``, by chain."""
+        return {
+            k: stats["unconstrained_draw"].isel(draw=-1).values
+            for k, (_, stats) in self._before.items()
             if "unconstrained_draw" in stats and stats.sizes["draw"]
-        ]
-        return np.stack(found) if found else None
+        }
 
     def keep(self, trace: Any, chains: list[int]) -> None:
         """Join new draws to what there was, and write it."""

@@ -250,7 +250,7 @@ def calibrate(
     functions: Mapping[str, Quantity] | None = None,
     lloq: float | Mapping[str, float] | None = None,
     centring: Centring = "auto",
-    target_accept: float = 0.8,
+    target_accept: float | None = None,
     cluster: str | None = None,
     jobs: int | None = None,
     folder: str | Path | None = None,
@@ -276,7 +276,8 @@ def calibrate(
         Draws each truth is ranked among; ``ranked + 1`` should have many divisors.
     method
         ``"nuts"``; or ``"map"`` or ``"advi"`` of `pkpd.fitting.fit.fit`, which compile anew for
-        every fit.
+        every fit. So does ``"nuts"`` where a lag ends at a measurement, as its coordinates go with
+        the data.
     simulated
         Model to draw truths and data from in the place of ``model``: shows that the check sees a
         wrong fit.
@@ -288,7 +289,7 @@ def calibrate(
     centring
         As in `pkpd.fitting.fit.fit`.
     target_accept
-        Acceptance rate of NUTS.
+        Acceptance rate of NUTS; that of `pkpd.fitting.fit.fit` if left out.
     cluster, jobs
         Address of a Dask scheduler (``"tcp://host:8786"``) over whose workers fits are spread, or
         ``"local"`` for so many processes of this machine (all cores by default). Without a
@@ -325,7 +326,7 @@ def calibrate(
         simulated=(simulated, a(PopulationModel) | NONE),
         functions=(functions, MAPPING | NONE),
         centring=(centring, one_of("auto", "centred", "non-centred") | MAPPING),
-        target_accept=(target_accept, SHARE),
+        target_accept=(target_accept, SHARE | NONE),
         seed=(seed, from_to(0)),
     )
     available = draws * (2 if method == "nuts" else 1)

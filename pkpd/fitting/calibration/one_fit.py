@@ -2,7 +2,8 @@
 
 A fit does what `pkpd.fit` does: chains start from the same point, in the same coordinates. All data
 sets of a calibration have one design, so that measurements and centring are inputs of the compiled
-density, which is not compiled again from fit to fit.
+density, which is not compiled again from fit to fit. Where lags end at measurements, coordinates go
+with the data: such a fit is compiled anew.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ import pymc as pm
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
 from pkpd.errors import PkpdError
 from pkpd.fitting.bayes.density import build_model, centring_data
-from pkpd.fitting.bayes.posterior import begin
+from pkpd.fitting.bayes.posterior import (
+    Beginning,
+    Chains,
+    after_pilot,
+    begin,
+    settings_before_walls,
+)
 from pkpd.fitting.bayes.program import Program, compile_density
 from pkpd.fitting.bayes.sample import SamplerSettings
 from pkpd.fitting.checks.priors import prior_draws
@@ -70,7 +77,7 @@ class Trial:
     centring
         As in `pkpd.fitting.fit.fit`.
     target_accept
-        Acceptance rate.
+        Acceptance rate; ``None`` for that of `pkpd.fit`.
     functions
         Further quantities by name.
     seed
@@ -86,7 +93,7 @@ class Trial:
     tune: int
     ranked: int
     centring: Any
-    target_accept: float
+    target_accept: float | None
     functions: Mapping[str, Quantity]
     seed: int
 
@@ -180,9 +187,12 @@ class CalibrationFit:
         """Model with exchangeable data, and its program."""
         measured = ("value", "censored") if self.limited else ("value",)
         made = build_model(self.likelihood, None, measured)
+        return made, compile_density(made, self._kept(made), other_data=True)
+
+    def _kept(self, made: pm.Model) -> list[str]:
+        """Names of the variables that draws are kept of."""
         kept = [*self.names, "eta", "kappa"]
-        names = [v.name for v in (*made.free_RVs, *made.deterministics) if v.name in kept]
-        return made, compile_density(made, names, other_data=True)
+        return [v.name for v in (*made.free_RVs, *made.deterministics) if v.name in kept]
 
     @cached_property
     def _log_likelihood(self) -> Any:
@@ -259,20 +269,46 @@ class CalibrationFit:
             chains=_CHAINS,
             cores=1,
             seed=seed,
-            target_accept=self.trial.target_accept,
             progress=False,
+            **self._given,
         )
 
+    @property
+    def _given(self) -> dict[str, Any]:
+        """Settings that stay as they are where lags have walls; numbers of draws do, too."""
+        rate = self.trial.target_accept
+        return {} if rate is None else {"target_accept": rate}
+
     def chains(self, observed: Observed) -> Callable[[SamplerSettings], Any]:
-        """Start chains on simulated measurements as `pkpd.fit` does, without compiling again."""
+        """Start chains on simulated measurements as `pkpd.fit` does.
+
+        Nothing is compiled again, unless lags end at measurements.
+        """
         likelihood = self.likelihood.with_measurements(self.dataset(observed))
-        begun = begin(likelihood, "nuts", self.trial.centring, "auto")
+        begun = begin(likelihood, "nuts", self.trial.centring, "auto", walls=True)
+        if begun.centring.walls is not None:
+            return self._chains_before_walls(begun)
         made, program = self._compiled
         data = {"observed_value": observed.value, **centring_data(begun.centring)}
         if self.limited:
             data["observed_censored"] = observed.censored
         chains, program = begun.chains(made), program.with_data(data)
         return lambda settings: chains.draws(settings, program=program)
+
+    def _chains_before_walls(self, begun: Beginning) -> Callable[[SamplerSettings], Any]:
+        """Chains in coordinates of these data, compiled at the first call."""
+        after: list[tuple[Chains, Program]] = []
+
+        def draws(settings: SamplerSettings) -> Any:
+            settings = settings_before_walls(settings, {"draws", *self._given})
+            if not after:
+                moved = after_pilot(begun, settings)
+                made = build_model(moved.likelihood, moved.centring)
+                after.append((moved.chains(made), compile_density(made, self._kept(made))))
+            chains, program = after[0]
+            return chains.draws(settings, program=program)
+
+        return draws
 
     def dataset(self, observed: Observed) -> Dataset:
         """Return the design with simulated measurements."""

@@ -26,6 +26,7 @@ import numpy as np
 from scipy import stats
 
 from pkpd.data.dataset import BELOW, NOT_CENSORED
+from pkpd.distributions import stream
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import Simulations
 
@@ -143,7 +144,7 @@ def prediction_errors(
                 where="prediction_errors", what=f"{word}={given!r}", allowed=", ".join(allowed)
             )
     seen = simulations.dataset.observations
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "prediction errors")
     npde, npd = np.full(len(seen), np.nan), np.full(len(seen), np.nan)
     lost = []
     for b in range(len(simulations.dataset.subjects)):

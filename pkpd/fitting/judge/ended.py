@@ -78,8 +78,8 @@ class Ended:
     rises
         Rise of the objective, at most, without each random effect that is not well known.
     at_limits
-        By parameter that is not well known, the end of its 95 % interval at which the objective
-        rises less, and how much it rises there, at most.
+        By parameter that is not well known, the end of its 95 % interval by the curvature at which
+        the objective rises less, and how much it rises there, at most.
     fallen
         Fall of the objective by better modes found on the way, by subject.
     """
@@ -277,8 +277,9 @@ def _beyond_limits(ended: Ended) -> list[Finding]:
         if rise < _HARDLY:
             side = "upper" if limit > ended.estimates[name] else "lower"
             what = (
-                f"The 95 % interval of {name} is too short: at its {side} end of {limit:.3g} the "
-                f"objective is {max(rise, 0.0):.1f} higher at most, where {TELLS:g} is meant."
+                f"The 95 % interval of {name} is too short: at its {side} end by the curvature, "
+                f"{limit:.3g}, the objective is {max(rise, 0.0):.1f} higher at most, where "
+                f"{TELLS:g} is meant."
             )
             remedy = "Take its interval from pkpd.checks.profile_likelihood."
             out.append(Finding("interval too short", "doubtful", what, remedy, (name,)))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.data.dataset import Dataset
+from pkpd.fitting.maximum.predicted import of_functions, same_functions
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.priors import Estimate, Prior
 from pkpd.fitting.model.specification import PopulationModel
@@ -202,8 +203,9 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
         parameters of a record hold ``forward``; ``kinds`` of
         the estimated parameters and values of the ``held`` ones, by name; ``forms``, what else
         defines the parameters; ``start`` of the estimated ones; ``model``, all of
-        it but starts and the insides of functions; ``by_subject``, a digest for each subject of
-        each column. The only coefficient of a residual error is named as in a combined one
+        it but starts and the insides of functions; ``functions``, what those compute
+        (`pkpd.fitting.maximum.predicted.of_functions`); ``by_subject``, a digest for each subject
+        of each column. The only coefficient of a residual error is named as in a combined one
         (``sigma_<line>_proportional``).
     """
     likelihood = free.likelihood
@@ -230,6 +232,7 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
         "forms": forms,
         "start": {name: free.begun[name] for name in free.names},
         "model": _model_words(model, priors),
+        "functions": of_functions(likelihood),
         "by_subject": _by_subject(dataset),
     }
 
@@ -245,8 +248,9 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
     Returns
     -------
     dict
-        ``None`` where names, held values and forms do not tell that ``small`` is ``large`` with
-        parameters held, or left out at zero.
+        ``None`` where names, held values, forms and what functions compute do not tell that
+        ``small`` is ``large`` with parameters held, or left out at zero. A typical value is never
+        left out: what has none takes the parameter from elsewhere.
     """
     few, many = small["kinds"], large["kinds"]
     if not _of_one_kind(small, large):
@@ -262,7 +266,34 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
     forms = large["forms"]
     if any(forms.get(name, form) != form for name, form in small["forms"].items()):
         return None
-    return {name: kind for name, kind in many.items() if name not in few}
+    extra = {name: kind for name, kind in many.items() if name not in few}
+    if any(kind == "typical" and name not in small["held"] for name, kind in extra.items()):
+        return None
+    return extra if _of_one_source(small, large) else None
+
+
+def _of_one_source(small: Mapping[str, Any], large: Mapping[str, Any]) -> bool:
+    """Whether parameters of both come from the same columns and functions, as all else does."""
+    few, many = (of.get("model") or {} for of in (small, large))
+    mine, theirs = (of.get("parameter", {}) for of in (few, many))
+    for name in mine.keys() & theirs.keys():
+        for word in ("column", "function", "reads"):
+            if mine[name].get(word) != theirs[name].get(word):
+                return False
+    if "functions" in small and "functions" in large:
+        return same_functions(small["functions"], large["functions"])
+    return not (_has_functions(few) or _has_functions(many))  # an older file: they may be others
+
+
+def _has_functions(words: Any) -> bool:
+    """Whether a description names functions, other than those of linear systems."""
+    if isinstance(words, list):
+        return any(map(_has_functions, words))
+    if not isinstance(words, Mapping):
+        return False
+    left_out = "system" if words.get(_IS) == "LinearStructure" else ""
+    inside = (one for name, one in words.items() if name != left_out)
+    return words == {_IS: "function"} or any(map(_has_functions, inside))
 
 
 def _of_one_kind(small: Mapping[str, Any], large: Mapping[str, Any]) -> bool:

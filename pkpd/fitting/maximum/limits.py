@@ -20,7 +20,9 @@ def rises_at_limits(
     """Rise of the objective at the ends of intervals of parameters that are not well known.
 
     At both ends of a 95 % interval a parabola is 3.84 higher. The other parameters are moved with
-    the one as their covariance says, so the least objective there is no higher than this one.
+    the one as their covariance says, so the least objective there is no higher than this one. Both
+    hold of the covariance that is the inverse of the curvature, so that intervals are those by it,
+    whatever standard errors were asked for.
 
     Parameters
     ----------
@@ -41,13 +43,14 @@ def rises_at_limits(
     if found is None or not found.positive:
         return {}
     values, slopes = free.values(end.x), free.slopes(end.x)
-    spread = np.sqrt(np.diag(found.covariance))
+    told = found.used & ~found.not_told
+    spread = np.where(told, np.sqrt(np.diag(found.observed)), np.nan)
     edge, out = free.at_edge(end.x), dict[str, tuple[float, float]]()
     for i, (name, kind) in enumerate(zip(free.names, free.kinds, strict=True)):
         loose = spread[i] * abs(slopes[i]) > _LOOSE * abs(values[name])
-        if kind not in ("typical", "effect") or edge[i] or not found.used[i] or not loose:
+        if kind not in ("typical", "effect") or edge[i] or not loose:
             continue
-        along = np.nan_to_num(found.covariance[:, i]) / spread[i]
+        along = np.where(told, found.observed[:, i], 0.0) / spread[i]
         for side in (-_WIDE, _WIDE):
             x = end.x + side * along
             if np.any((x < free.bounds[:, 0]) | (x > free.bounds[:, 1])):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from types import FunctionType
 from typing import Any
+from zlib import crc32
 
 import jax
 import numpy as np
@@ -25,6 +27,8 @@ _ROUGH = 1e-3
 _SETTINGS = ("engine", "solver", "max_step_h", "general_step_h", "options")
 _AWAY, _SPREAD = 0.1, 0.3
 """How far the second point lies from the start: parameters, and effects in their deviations."""
+_COMMON = (1.0, 0.1)
+"""About what parameters are at the points that go by their names, where those are positive."""
 
 
 def predicted(likelihood: PopulationLikelihood) -> dict[str, Any]:
@@ -55,10 +59,71 @@ def predicted(likelihood: PopulationLikelihood) -> dict[str, Any]:
     compiled, out = jax.jit(both), ([], [])
     for x, random in points:
         for kept, values in zip(out, compiled(free.fixed(x), random), strict=True):
-            # single precision has the digits that are compared
-            kept.append(base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode())
-    settings = [f"{name} {value}" for name, value in _settings(likelihood.model.structure)]
-    return {"quantities": out[0], "densities": out[1], "settings": settings}
+            kept.append(_text(values))
+    return {"quantities": out[0], "densities": out[1], "settings": _told(likelihood)}
+
+
+def of_functions(likelihood: PopulationLikelihood) -> dict[str, Any] | None:
+    """Predictions at two points that go by the names of parameters, as JSON.
+
+    Models of which one lies in the other predict the same there, wherever they start: typical
+    values are numbers of their name and scale, coefficients of covariates and random effects 0.
+
+    Returns
+    -------
+    dict
+        ``predictions``, a text for each point; ``settings``, how they were computed. ``None`` where
+        the model has no functions but those of this package, which a description tells apart.
+    """
+    model = likelihood.model
+    if not _own([model.structure, [p.function for p in model.parameters]], set()):
+        return None
+    effects = [e.name(p.name) for p in model.parameters for e in p.effects]
+    random = np.zeros((likelihood.n_subjects, likelihood.random_effects.size))
+    predict, out = jax.jit(likelihood.predictions), []
+    for size in _COMMON:
+        values = FreeParameters(likelihood).begun | dict.fromkeys(effects, 0.0)
+        for p in (p for p in model.parameters if p.has_typical):
+            part = crc32(p.name.encode()) / 2.0**32
+            low, high = p.bounds
+            between = low + (high - low) * (0.2 + 0.6 * part) * size
+            values[p.name] = between if p.scale == "logit" else size * 4.0 ** (part - 0.5)
+        out.append(_text(predict(likelihood.fixed(values), random)))
+    return {"predictions": out, "settings": _told(likelihood)}
+
+
+def same_functions(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two models predict the same at points that go by names: see `of_functions`."""
+    if one is None or other is None:
+        return one is other
+    near, finite = _near(one, other), 0
+    for texts in zip(one["predictions"], other["predictions"], strict=True):
+        old, new = map(_numbers, texts)
+        if old.shape != new.shape or np.any(_apart(old, new, near)):
+            return False
+        finite += int(np.isfinite(new).sum())
+    return finite > 0  # what cannot be solved tells nothing
+
+
+def _own(part: Any, seen: set[int]) -> bool:
+    """Whether a part of a model holds a function or an object that is none of this package."""
+    if part is None or isinstance(part, str | bool | int | float | np.ndarray | np.generic | type):
+        return False
+    if id(part) in seen:  # functions may name themselves
+        return False
+    seen.add(id(part))
+    if isinstance(part, Mapping):
+        return any(_own(one, seen) for one in part.values())
+    if isinstance(part, tuple | list | set | frozenset):
+        return any(_own(one, seen) for one in part)
+    function = isinstance(part, FunctionType)
+    home = (part if function else type(part)).__module__ or ""
+    if home.split(".")[0] != __name__.split(".")[0]:
+        return True
+    if function:
+        return any(_own(cell.cell_contents, seen) for cell in part.__closure__ or ())
+    held = fields(part) if is_dataclass(part) else ()
+    return any(_own(getattr(part, one.name), seen) for one in held)
 
 
 def densities(likelihood: PopulationLikelihood) -> list[str]:
@@ -79,8 +144,27 @@ def _settings(part: Any) -> Iterator[tuple[str, Any]]:
                 yield from _settings(each)
 
 
+def _told(likelihood: PopulationLikelihood) -> list[str]:
+    return [f"{name} {value}" for name, value in _settings(likelihood.model.structure)]
+
+
+def _text(values: Any) -> str:
+    # single precision has the digits that are compared
+    with np.errstate(over="ignore"):  # what is so large is infinite
+        return base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode()
+
+
 def _numbers(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(float)
+
+
+def _near(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    return _CLOSE if one.get("settings") == other.get("settings") else _ROUGH
+
+
+def _apart(old: np.ndarray, new: np.ndarray, near: float) -> np.ndarray:
+    scale = np.abs(new[np.isfinite(new)]).max(initial=0.0)
+    return ~np.isclose(old, new, rtol=near, atol=near * 1e-2 * scale, equal_nan=True)
 
 
 def unlike(
@@ -100,15 +184,14 @@ def unlike(
     list of str
         One sentence on the first that differs; empty if none does.
     """
-    near = _CLOSE if theirs.get("settings") == mine["settings"] else _ROUGH
+    near = _near(theirs, mine)
     seen = likelihood.dataset.observations
     for what, told in (("quantities", "prediction"), ("densities", "log density")):
         for k, point in enumerate(("at the start", "away from the start")):
             old, new = (_numbers(of[what][k]) for of in (theirs, mine))
             if old.shape != new.shape:
                 return [f"{len(old)} {told}s in the file, {len(new)} by the model"]
-            scale = np.abs(new[np.isfinite(new)]).max(initial=0.0)
-            apart = ~np.isclose(old, new, rtol=near, atol=near * 1e-2 * scale, equal_nan=True)
+            apart = _apart(old, new, near)
             if np.any(apart):
                 at = int(np.argmax(apart))
                 m = at % len(seen)

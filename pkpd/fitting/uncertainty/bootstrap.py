@@ -164,7 +164,8 @@ def bootstrap(
         values as the data.
     folder
         Where finished fits are kept, one small file each; a run that was interrupted, or is asked
-        for more samples, goes on.
+        for more samples, goes on. It is of one fit: samples that began at other estimates are
+        refused.
     cluster, jobs
         As of `pkpd.checks.calibrate`: ``cluster="local"`` for ``jobs`` processes of this machine.
         Samples are the same.
@@ -213,6 +214,8 @@ def bootstrap(
     described = {
         **{key: fit.about[key] for key in ("data", "model", "by_subject")},
         "method": fit.method,
+        # where searches begin: digits that the same fit has again
+        "estimates": {name: f"{fit.estimates[name]:.5g}" for name in fit.names},
         "density": None if folder is None else densities(fit.likelihood),
         "by": by,
         "seed": seed,

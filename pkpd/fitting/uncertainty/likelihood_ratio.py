@@ -173,8 +173,10 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
     """Compare maximum-likelihood fits of the same data.
 
     A model lies in another if it is that with parameters held, or left out at zero (a covariate, a
-    standard deviation, a part of the residual error), on the same structure. Models that do not lie
-    in each other have a difference of AIC and BIC and no p value.
+    standard deviation, a part of the residual error), on the same structure, with parameters from
+    the same columns and functions. Functions of your own are the same if they predict the same at
+    two points. Models that do not lie in each other have a difference of AIC and BIC and no p
+    value.
 
     Parameters
     ----------
