@@ -212,7 +212,11 @@ def test_weights_of_ties_are_plain():
     assert found.pointwise[1] == pytest.approx(-np.log(np.mean(np.exp(-density))), rel=1e-6)
 
 
-def test_an_approximation_of_the_posterior_has_no_weights(gaussian):
-    fit = SimpleNamespace(by_chains=False, draws=gaussian[1])
-    with pytest.raises(PkpdError, match=r"approximates the posterior.*method=.nuts."):
-        leave_one_out(fit)
+def test_an_approximation_of_the_posterior_is_told(gaussian):
+    _, draws = gaussian
+    fit = SimpleNamespace(by_chains=False, draws=draws)
+    found = leave_one_out(fit, n_draws=60)
+    assert found.approximate
+    assert any("approximate the posterior" in sentence for sentence in found.sentences)
+    ranked = compare_models({"map": found, "nuts": leave_one_out(draws, n_draws=60)})
+    assert ranked["approximate"].to_dict() == {"map": True, "nuts": False}

@@ -170,13 +170,11 @@ class Checks:
 
     @cached_property
     def leave_one_out(self) -> LeaveOneOut | None:
-        """Leave-one-subject-out; ``None`` for fewer than 50 draws, or of an approximation.
+        """Leave-one-subject-out; ``None`` for fewer than 50 draws.
 
         Maximum likelihood, which has none, has `information`.
         """
-        if len(self.draws) < FEWEST or not getattr(self.fit, "by_chains", True):
-            return None
-        return leave_one_out(self.draws, seed=self.seed)
+        return leave_one_out(self.fit, seed=self.seed) if len(self.draws) >= FEWEST else None
 
     @cached_property
     def information(self) -> dict[str, float]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -70,6 +70,9 @@ class LeaveOneOut:
         What ArviZ made of it, for its own functions.
     data
         Digest of the measurements; empty where they are not known.
+    approximate
+        Whether the draws are of an approximation of the posterior (MAP, ADVI), whose difference
+        from it the weights lack.
     """
 
     elpd: float
@@ -82,6 +85,7 @@ class LeaveOneOut:
     integration_error: float
     elpd_data: Any
     data: str = ""
+    approximate: bool = False
 
     def __repr__(self) -> str:
         """Tell the estimate."""
@@ -97,6 +101,11 @@ class LeaveOneOut:
             f"Predictive density of a new {who} (elpd): {self.elpd:.1f} {error}, "
             f"{self.p:.1f} effective parameters."
         ]
+        if self.approximate:
+            out.append(
+                "The draws approximate the posterior (MAP, ADVI), and so do this figure and Pareto "
+                'k: fit with method="nuts" before models are chosen by it.'
+            )
         n = len(self.labels)
         bad = [label for label, k in zip(self.labels, self.k, strict=True) if k > LARGE_K]
         if self.unit == "subject" and len(bad) > _MANY * n:
@@ -156,13 +165,7 @@ def leave_one_out(
         raise PkpdError(where="leave_one_out", what=f"by={by!r}", allowed="subject, observation")
     given = {"n_draws": (n_draws, from_to(2)), "points": (points, from_to(2))}
     check_arguments("leave_one_out", **given, most_points=(most_points, from_to(2)))
-    if not getattr(draws, "by_chains", True):
-        raise PkpdError(
-            where="leave_one_out",
-            what=f"{draws!r} approximates the posterior, and weights of draws left out need itself",
-            allowed="a fit by sampling",
-            remedy='fit with method="nuts", or compare maximum likelihood fits by AIC or BIC',
-        )
+    approximate = not getattr(draws, "by_chains", True)
     draws = draws_of(draws)
     if len(draws) < FEWEST:
         raise PkpdError(
@@ -189,7 +192,8 @@ def leave_one_out(
             f"{data.subjects[b]} at {t:g} h, {data.lines[i]}"
             for b, t, i in zip(seen.subject, seen.time, seen.line, strict=True)
         )
-    return smoothed(densities, labels, by, error, measured_digest(data))
+    found = smoothed(densities, labels, by, error, measured_digest(data))
+    return replace(found, approximate=approximate)
 
 
 def smoothed(
@@ -369,7 +373,8 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
     pandas.DataFrame
         Best first: ``rank``, ``elpd``, ``se``, ``p``, ``difference`` from the best,
         ``se_difference`` (of the difference, by subject; NaN of one), ``weight`` (stacking),
-        ``large_k`` (units with Pareto k above 0.7). A difference below about four, or twice its
+        ``large_k`` (units with Pareto k above 0.7), ``approximate`` (draws of MAP or ADVI, which
+        approximate the posterior). A difference below about four, or twice its
         standard error, is not one to choose by.
 
     Raises
@@ -410,6 +415,7 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
             "se_difference": table["dse"] if len(results[names[0]].labels) > 1 else np.nan,
             "weight": table["weight"],
             "large_k": [int(np.sum(results[str(n)].k > LARGE_K)) for n in table.index],
+            "approximate": [results[str(n)].approximate for n in table.index],
         }
     )
     out.index.name = "model"
