@@ -32,7 +32,8 @@ class DLTRule:
         Name of its card.
     kind
         ``not_recovered``: on day `by_day` the lines of `criteria` are not at their thresholds.
-        ``not_recovered_from_nadir``: the same, only for lines that fell below `nadir_below`.
+        ``not_recovered_from_nadir``: the same, only for lines that fell below `nadir_below`, and
+        since the last count below it.
         ``low_count_duration``: a line is below its threshold for `duration_days` on end, within
         `by_day` days. ``low_count_or_transfusion``: the same, or platelets are transfused on
         `transfusion_days` of any `transfusion_window_days`. ``not_count_based``: the published
