@@ -155,6 +155,8 @@ class GradeScale:
         Whether the count is compared with its baseline.
     always_grade_4_below
         Absolute count (10^9/L) that is grade 4 whatever its baseline; 0 is none.
+    evaluable_from
+        Counts of patients with a baseline below this (10^9/L) are not graded; 0 is none.
     source, status, note
         Origin of the limits.
     """
@@ -163,6 +165,7 @@ class GradeScale:
     below: tuple[float, float, float, float]
     relative: bool = False
     always_grade_4_below: float = 0.0
+    evaluable_from: float = 0.0
     source: str = ""
     status: str = "assumed"
     note: str = ""
