@@ -32,7 +32,8 @@ class DLTRule:
         Name of its card.
     kind
         ``not_recovered``: on day `by_day` the lines of `criteria` are not at their thresholds.
-        ``not_recovered_from_nadir``: the same, only for lines that fell below `nadir_below`.
+        ``not_recovered_from_nadir``: the same, only for lines that fell below `nadir_below`, and
+        since the last count below it.
         ``low_count_duration``: a line is below its threshold for `duration_days` on end, within
         `by_day` days. ``low_count_or_transfusion``: the same, or platelets are transfused on
         `transfusion_days` of any `transfusion_window_days`. ``not_count_based``: the published
@@ -154,6 +155,8 @@ class GradeScale:
         Whether the count is compared with its baseline.
     always_grade_4_below
         Absolute count (10^9/L) that is grade 4 whatever its baseline; 0 is none.
+    evaluable_from
+        Counts of patients with a baseline below this (10^9/L) are not graded; 0 is none.
     source, status, note
         Origin of the limits.
     """
@@ -162,6 +165,7 @@ class GradeScale:
     below: tuple[float, float, float, float]
     relative: bool = False
     always_grade_4_below: float = 0.0
+    evaluable_from: float = 0.0
     source: str = ""
     status: str = "assumed"
     note: str = ""

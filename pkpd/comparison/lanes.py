@@ -18,6 +18,7 @@ from pkpd.endpoints.clock import (
     ClockDays,
     clock_days,
     clock_of,
+    due_days,
     has_further_cycle,
     rule_days,
 )
@@ -205,7 +206,7 @@ class CohortLook:
                     values[name, line, f">= {threshold:g}"] = back[k]
                     if name == "recovery_day":
                         recovered_on[line, threshold] = back[k] + start
-            for name, share in _otherwise(seen, days, self._further).items():
+            for name, share in _otherwise(course, seen, days, self._further).items():
                 for k, threshold in enumerate(THRESHOLDS[line]):
                     values[name, line, f">= {threshold:g}"] = share[k]
             if self.brief:
@@ -260,8 +261,9 @@ class CohortLook:
     def _status(self, course: Course, number: int) -> NDArray[np.int8]:
         begin, last, stop, _ = rule_days(course, self._clocks[number])
         return evaluate_rule(
-            self.rules[number], course, resolution=RESOLUTION, start=begin, search=last, until=stop
-        ).status
+            self.rules[number], course, resolution=RESOLUTION, start=begin, search=last, until=stop,
+            due=due_days(course, self._clocks[number]),
+        ).status  # fmt: skip
 
     def _grid(
         self, course: Course, days: ClockDays, found: Mapping[str, RecoverySeen]
@@ -281,7 +283,7 @@ class CohortLook:
                 join="all" if rule.join == "all" else "any", resolution=RESOLUTION,
                 definition=recovery_definition(rule), no_leukaemia=rule.no_leukaemia,
                 start=days.start, search=rule_days(course, clocks[here[0]]).search,
-                until=days.until, found=found if same else None,
+                until=days.until, found=found if same else None, due=due_days(course, clock),
             ).status  # fmt: skip
         return status
 
@@ -290,7 +292,10 @@ class CohortLook:
         values: dict[Key, Floats] = {}
         lowest = THRESHOLDS[line][0]
         value, day = nadir(course, line, resolution=RESOLUTION)
-        values["nadir", line, ""], values["nadir_day", line, ""] = value, day
+        # since the first dose of the trial, whichever course the rule counts from
+        first = np.where(course.first_day[:, 0] > 0, course.first_day[:, 0] - 1.0, np.nan)
+        values["nadir", line, ""] = value
+        values["nadir_day", line, ""] = day - first - max(clock.first_doses[0], 0)
         below, _ = days_below(course, line, lowest, resolution=RESOLUTION)
         values["days_below", line, f"< {lowest:g}"] = below
         before = course.laboratory(line)[:, 0]
@@ -380,10 +385,12 @@ def _outcome(status: NDArray[np.int8]) -> Floats:
     return np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
 
 
-def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, Floats]:
+def _otherwise(
+    course: Course, recovery: Recovery, days: ClockDays, further: bool
+) -> dict[str, Floats]:
     """Who was never low, back before the planned last dose, not by the next cycle, ``[H, L]``.
 
-    The last only where a further cycle is planned.
+    The last only where a further cycle is planned; the dead have no next cycle.
     """
     ever = ~np.isnan(days.start)
     shares = {
@@ -392,7 +399,8 @@ def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, 
     }
     if further:
         not_back = np.isinf(recovery_days(recovery))
-        shares["not_before_next_cycle"] = not_back & np.isfinite(days.until)
+        begins = days.until <= np.minimum(course.days - 1.0, course.death_day - 1.0)
+        shares["not_before_next_cycle"] = not_back & begins
     return {name: np.where(ever, share, np.nan) for name, share in shares.items()}
 
 

@@ -11,14 +11,18 @@ not_recovered
     dip after it does not count.
 not_recovered_from_nadir
     A line fails when it fell below ``nadir_below`` on or before ``by_day`` and the recovery to its
-    threshold that follows begins later than ``by_day``.
+    threshold that follows the last count so low begins later than ``by_day``: who falls again has
+    to recover again. A later fall that stays above ``nadir_below`` is none, and the day of the
+    last dose does not matter.
 low_count_duration
     A line fails when it is below its threshold for at least ``duration_days`` in one spell within
     the clock's first ``by_day`` days; a spell is cut at the ends of that window. With
-    ``duration_days = 0`` any time below counts. Platelets are the endogenous ones.
+    ``duration_days = 0`` any time below counts, by the end of ``by_day``: in mornings up to the one
+    after it, which would add no day to a spell. Platelets are the endogenous ones.
 low_count_or_transfusion
     The same, or platelets were transfused on ``transfusion_days`` days of any
-    ``transfusion_window_days`` within the window, whatever ``join`` says.
+    ``transfusion_window_days`` of the days 1 to ``by_day``, whatever ``join`` says: a transfusion
+    of the morning after is of the next day.
 
 ``join = "any"``: a DLT if any line fails; ``"all"``: only if all fail.
 
@@ -27,8 +31,9 @@ Who can be judged
 A risk is the share of DLTs among the lanes that can be judged. A lane cannot be judged when the
 patient died before the look, unless a rule of low counts was broken before; when the rule is for
 marrows without leukaemia and there is leukaemia at the look; when the clock never started; when
-follow-up ends too soon. Leukaemia excludes a patient whatever the counts are: whether counts are
-back must not decide who is counted. A marrow without blasts has no such patients.
+what was followed ends before the look and the observations that confirm a recovery on it. Leukaemia
+and short follow-up exclude a patient whatever the counts are: whether counts are back, or an event
+was seen already, must not decide who is counted. A marrow without blasts has no leukaemia.
 """
 
 from __future__ import annotations
@@ -46,9 +51,10 @@ from pkpd.course.course import Course
 from pkpd.endpoints.crossings import CENSORED, NOT_EVALUABLE
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.line_verdict import judge, look_day, not_recovered
+from pkpd.endpoints.looked_for import ROUNDING
 from pkpd.endpoints.recovery import RecoveryDefinition, RecoverySeen, recovery_after
-from pkpd.endpoints.resolution import Resolution, check_resolution
-from pkpd.endpoints.results import Recovery
+from pkpd.endpoints.resolution import Resolution, Visits, check_resolution, curve_of
+from pkpd.endpoints.results import HOURS_PER_DAY, Recovery
 from pkpd.errors import DataError
 
 if TYPE_CHECKING:
@@ -184,6 +190,7 @@ def evaluate_rule(
     start: ArrayLike | None = None,
     search: ArrayLike | None = None,
     until: ArrayLike | None = None,
+    due: ArrayLike = np.inf,
     found: Mapping[tuple[str, float], RecoverySeen] | None = None,
 ) -> DLTOutcome:
     """Apply a rule to every lane.
@@ -206,6 +213,10 @@ def evaluate_rule(
     until : float or float[L], optional
         First dose of the next cycle. Who is back before it is judged by that, whatever the next
         cycle does; who is not is followed further, under its treatment. Infinite when omitted.
+    due : float or float[L], optional
+        When the clock was to start, days since the first morning: of lanes without a clock who has
+        died by then is told to have died, and who dies later to have had no course. All of them
+        have died when omitted.
     found
         By line and threshold, what `pkpd.endpoints.recovery.recovery_after` returned for the same
         settings and the rule's definition of recovery, where it is at hand already.
@@ -241,9 +252,11 @@ def evaluate_rule(
         status = np.where(_often_transfused(rule, course, begin), _DLT, status)
     unusable = np.any([v.recovery.status == NOT_EVALUABLE for v in judged], axis=0)
     status = np.where(unusable, _NOT_FINITE, status)
+    at_once = rule.kind.startswith("low_count")
     status = _who_can_be_judged(
         status, course, begin, look_day(rule), needs_no_leukaemia=rule.no_leukaemia,
-        at_once=rule.kind.startswith("low_count"),
+        at_once=at_once, last_look=_last_look(course, resolution, None if at_once else defined),
+        due=due,
     )  # fmt: skip
     days = np.stack([verdict.recovery.day for verdict in judged])
     any_line = rule.join == "any"
@@ -272,6 +285,7 @@ def sensitivity(
     start: ArrayLike = 0.0,
     search: ArrayLike | None = None,
     until: ArrayLike | None = None,
+    due: ArrayLike = np.inf,
     found: Found | None = None,
 ) -> DLTSensitivity:
     """Judge "not recovered by day" over a grid of thresholds and days, in one pass per line.
@@ -321,12 +335,14 @@ def sensitivity(
         np.stack(np.broadcast_arrays(*failed)), np.stack(np.broadcast_arrays(*undetermined)), join
     )
     status = np.where(unusable, _NOT_FINITE, status)
+    last_look = _last_look(course, resolution, definition)
     by_day = [
         _who_can_be_judged(
-            status[..., k, :], course, begin, float(day), needs_no_leukaemia=no_leukaemia
+            status[..., k, :], course, begin, float(day), needs_no_leukaemia=no_leukaemia,
+            last_look=last_look, due=due,
         )
         for k, day in enumerate(days)
-    ]
+    ]  # fmt: skip
     return DLTSensitivity(
         lines=lines,
         thresholds=tuple(tuple(float(x) for x in thresholds[line]) for line in lines),
@@ -351,6 +367,22 @@ def has_leukaemia(course: Course, day: Floats) -> NDArray[np.bool_]:
     return course.marrow_blasts[np.arange(course.lanes), column] >= LEUKAEMIC
 
 
+def _last_look(
+    course: Course, resolution: Resolution, definition: RecoveryDefinition | None
+) -> float:
+    """Latest day since the first morning on which a look is answered for every lane.
+
+    A recovery is confirmed by what follows it; where visits do so is theirs to say, and a visit
+    tells of its whole day.
+    """
+    if isinstance(resolution, Visits):
+        return resolution.days[-1] + 1.0
+    if resolution == "continuous":
+        end = curve_of(course).time_h[-1] / HOURS_PER_DAY
+        return end - (definition.sustained_days if definition else 0.0)
+    return course.days - (definition.mornings if definition else 1)
+
+
 def _who_can_be_judged(
     status: NDArray[np.int64],
     course: Course,
@@ -358,10 +390,14 @@ def _who_can_be_judged(
     by_day: float,
     *,
     needs_no_leukaemia: bool,
+    last_look: float,
+    due: ArrayLike,
     at_once: bool = False,
 ) -> NDArray[np.int8]:
     """Put the reason in place of the verdict of lanes ``[..., L]`` that cannot be judged."""
     look = start + by_day
+    short = look > last_look + ROUNDING
+    status = np.where(short & (status <= _DLT), _TOO_SHORT, status)
     if needs_no_leukaemia:
         at = np.minimum(look, course.death_day - 1.0)
         status = np.where(has_leukaemia(course, at), _LEUKAEMIA, status)
@@ -371,7 +407,8 @@ def _who_can_be_judged(
     # alive on the morning of the look, which is protocol day look + 1
     died = course.death_day < look + 1.0
     status = np.where(died & ~(at_once & (status == _DLT)), _DIED, status)
-    unstarted = np.where(np.isfinite(course.death_day), _DIED, _NOT_STARTED)
+    gone = np.isfinite(course.death_day) & (course.death_day <= np.asarray(due))
+    unstarted = np.where(gone, _DIED, _NOT_STARTED)
     return np.where(np.isnan(start), unstarted, status).astype(np.int8)
 
 

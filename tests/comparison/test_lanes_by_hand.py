@@ -11,6 +11,7 @@ import pkpd
 from pkpd.cards import load_grades
 from pkpd.comparison.lanes import CohortLook
 from pkpd.course.course import Course
+from pkpd.endpoints.dlt import DLTStatus
 from pkpd.schedule import Criterion, plan
 from pkpd.trials import DLTRule
 
@@ -87,7 +88,8 @@ def test_a_low_count_stands_from_visit_to_visit():
     assert found.values["dlt_on_visits", "", "low"].tolist() == [1, 1, 1, 0, 0]
 
 
-def test_visits_that_end_before_the_look_tell_only_who_is_back():
+def test_visits_that_end_before_the_look_tell_of_nobody():
+    """Who is back already has no verdict either: the risk would be that of those alone."""
     low = (None, (6, 6), (6, 9), (6, 49))
     early = look(ONE, visits=(1, 7, 8))(course(*low))  # the mornings 0, 6 and 7
     found = early.values["dlt_on_visits", "", RULE.name]
@@ -96,7 +98,48 @@ def test_visits_that_end_before_the_look_tell_only_who_is_back():
     of_one = look(ONE, alone, visits=(1, 7, 8))(course(*low))
     found = of_one.values["dlt_on_visits", "", RULE.name]
     # the second is seen low on morning 6 and back on morning 7
-    np.testing.assert_array_equal(found, [np.nan, 0.0, np.nan, np.nan])
+    np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, np.nan])
+
+
+def test_the_day_of_the_nadir_is_since_the_first_dose():
+    """Doses from day 4 on, the time 3; the lowest count is on the time 12."""
+    late = pkpd.daily("lenalidomide", "10 mg", days="4-8", route="oral")
+    patients = course((12, 12), (12, 14), None, first_day=[1, 1, 0])
+    found = look(late)(patients).values
+    np.testing.assert_array_equal(found["nadir_day", "neutrophils", ""], [9.0, 9.0, np.nan])
+    assert found["nadir", "neutrophils", ""].tolist() == [0.1, 0.1, 2.0]
+    on_time = look(ONE)(patients).values["nadir_day", "neutrophils", ""]
+    np.testing.assert_array_equal(on_time, [12.0, 12.0, np.nan])
+
+
+def test_neutrophils_below_1_before_treatment_have_no_grade_of_the_iwcll():
+    """The first is low (0.1) from the first morning on; the second from the time 6."""
+    made = CohortLook(plan(ONE, DAYS), (RULE,), load_grades("iwcll_2008"), (1, 8))
+    found = made(course((0, 9), (6, 9), None)).values
+    np.testing.assert_array_equal(found["grade_4", "neutrophils", "< 0.5"], [np.nan, 1.0, 0.0])
+    ctcae = look(ONE)(course((0, 9), (6, 9), None)).values
+    np.testing.assert_array_equal(ctcae["grade_4", "neutrophils", "< 0.5"], [1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("by_day", [12, 42])  # not in the grid of other rules, and in it
+def test_a_course_that_never_began_is_told_of_who_was_alive_when_it_was_due(by_day):
+    """The second course is due on day 29; patients die on day 40, on day 29, on day 28, never."""
+    died = np.array([40, 29, 28, DAYS, 40])
+    hazard = (np.arange(DAYS) >= died[:, None]).astype(float)
+    made = course(*[None] * 5, cumulative_hazard=hazard, death_score=np.full(5, 0.5))
+    # all begin the first; the last would begin the second on day 45, had it not died
+    first_day = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [1, 45]])
+    nothing = np.zeros((5, 2), dtype=np.int64)
+    later = replace(
+        made, first_day=first_day, next_cycle_day=np.full((5, 2), 999),
+        course_names=("first", "second"), cycles_started=nothing,
+    )  # fmt: skip
+    two = plan(ONE.then(ONE, start_day=29), DAYS)
+    name = two.course_names[1]
+    rule = replace(RULE, clock=name, by_day=by_day)
+    one = CohortLook(two, (rule,), load_grades("ctcae_v5"), (1,))
+    never, dead = DLTStatus.NOT_STARTED, DLTStatus.DIED
+    assert one(later).reasons[name].tolist() == [never, never, dead, never, dead]
 
 
 @pytest.mark.parametrize(("join", "expected"), [("any", [0, 1, 1, 1]), ("all", [0, 0, 0, 1])])
@@ -135,6 +178,13 @@ def test_who_is_not_back_before_the_next_cycle():
     for name in (never, before, not_before):
         share = [np.nan if one is None else float(one == name) for one in expected]
         np.testing.assert_array_equal(found[name, "neutrophils", ">= 0.5"], share, err_msg=name)
+    # who dies before the next cycle has none; the dose of the day of death is given
+    died = [20, 28, 29, 35, 20, 3, 20]
+    hazard = (np.arange(DAYS) >= np.array(died)[:, None]).astype(float)
+    fallen = [(6, 35)] * 4 + [None] * 2 + [(0, 3)]
+    mortal = course(*fallen, cumulative_hazard=hazard, death_score=np.full(7, 0.5))
+    dead = look(TWO)(mortal).values[not_before, "neutrophils", ">= 0.5"]
+    assert dead.tolist() == [0, 0, 1, 1, 0, 0, 0]
     shares = [found[name, "platelets", ">= 20"] for name in (never, before, not_before)]
     np.testing.assert_array_equal(shares[0][:-1], 1.0)
     np.testing.assert_array_equal(shares[1:], np.where(np.isnan(shares[0]), np.nan, [[0.0], [0.0]]))

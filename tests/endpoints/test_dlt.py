@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from curves import course_of
 
+from pkpd.cards import load_rule
+from pkpd.course.course import Course
 from pkpd.endpoints.curve import curve_outcomes
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
 from pkpd.endpoints.recovery import RecoveryDefinition
@@ -118,8 +120,11 @@ def test_follow_up_too_short_is_said_and_not_guessed():
     # ends on day 42: lane 0 has begun to recover on day 40 but not for three days
     found = judged(rule, cut(COUNTS, 42))
     assert found.status.tolist() == [DLTStatus.TOO_SHORT] * 4
-    # ends on day 46: three of the four are known to be below on day 45
+    # ends on day 46: three of the four are known to be below on day 45, and one to be back; of who
+    # comes back on day 44 nothing would be known, so that the share of the others is no risk
     found = judged(rule, cut(COUNTS, 46))
+    assert found.status.tolist() == [DLTStatus.TOO_SHORT] * 4
+    found = judged(rule, cut(COUNTS, 48))
     assert found.status.tolist() == [DLTStatus.NO_DLT] + [DLTStatus.DLT] * 3
 
 
@@ -183,8 +188,8 @@ def test_who_dies_before_the_look_cannot_be_judged():
     assert seen.status.tolist() == [DLTStatus.DLT] * 3 + [DLTStatus.DIED]
 
 
-def test_who_dies_with_the_event_has_it_though_the_look_lies_beyond_the_days():
-    """A clock begins late: the marrow is known up to death, and is not asked for later."""
+def test_who_has_the_event_is_not_judged_where_the_look_lies_beyond_the_days():
+    """A clock begins late: of the others nothing is known, and those with events are no sample."""
     hazard = np.zeros((4, HORIZON_DAYS))
     hazard[:3, 70:] = 1.0
     blasts = np.full((4, HORIZON_DAYS), 2.0)
@@ -195,11 +200,14 @@ def test_who_dies_with_the_event_has_it_though_the_look_lies_beyond_the_days():
     rule = replace(RULE, kind="low_count_duration", duration_days=(0.0, 0.0))
     found = evaluate_rule(rule, mortal, start=46.0)
     assert found.line_failed.any(axis=0).tolist() == [False, True, True, True]
+    assert found.status.tolist() == [DLTStatus.DIED] * 3 + [DLTStatus.TOO_SHORT]
+    # the last morning is the time 87; the marrow is known up to death, and is not asked for later
+    found = evaluate_rule(rule, mortal, start=42.0)
     assert found.status.tolist() == [
         DLTStatus.DIED,
         DLTStatus.DIED,
         DLTStatus.DLT,
-        DLTStatus.TOO_SHORT,
+        DLTStatus.DLT,
     ]
 
 
@@ -267,6 +275,38 @@ def test_not_recovered_from_nadir():
     assert seen.event.tolist() == [True, False, False, True]
 
 
+FALLS_AGAIN = {
+    # neutrophils by the time from which they hold
+    "once, back": ([(9, 0.4), (14, 1.6)], False),
+    "again, and low at the look": ([(9, 0.4), (14, 1.6), (20, 0.4), (40, 1.6)], True),
+    "again, and back on the day": ([(9, 0.4), (14, 1.6), (20, 0.4), (35, 1.5)], False),
+    "again, and back to grade 2": ([(9, 0.4), (14, 1.6), (20, 0.4), (30, 1.2), (40, 1.6)], True),
+    "then of grade 2 alone": ([(9, 0.4), (14, 1.6), (20, 1.2), (40, 1.6)], False),
+    "never back": ([(9, 0.4), (14, 1.2), (40, 1.6)], True),
+    "again, after the look": ([(9, 0.4), (14, 1.6), (36, 0.4)], False),
+}
+
+
+@pytest.mark.parametrize("resolution", ["morning", Visits(range(60))])
+def test_who_falls_to_grade_4_again_has_to_improve_again(resolution):
+    """The card's words: grade 4 is a DLT if it "did not improve to <= grade 1 by day 35"."""
+    counts = np.full((len(FALLS_AGAIN), 60), 4.0)
+    for row, (steps, _) in zip(counts, FALLS_AGAIN.values(), strict=True):
+        for since, count in steps:
+            row[since:] = count
+    course = Course(
+        mornings={"neutrophils": counts, "platelets": np.full(counts.shape, 200.0)},
+        platelets_with_transfused=None,
+        transfused=np.zeros(counts.shape, dtype=bool),
+        first_day=np.ones((len(counts), 1), dtype=np.int64),
+    )
+    # the last dose is on day 21
+    rule = load_rule("pomalidomide_solid")
+    found = evaluate_rule(rule, course, resolution=resolution, search=20.0)
+    assert found.event.tolist() == [toxic for _, toxic in FALLS_AGAIN.values()]
+    assert found.evaluable.all()
+
+
 def test_visits_see_recovery_later_and_need_confirmation():
     weekly = range(0, 85, 7)
     found = evaluate_rule(RULE, COUNTS, resolution=Visits(weekly))
@@ -299,7 +339,7 @@ def test_a_visit_on_the_day_of_the_rule_is_the_look():
     )
     assert later.status.tolist() == [DLTStatus.NO_DLT]
     before = evaluate_rule(RULE, COUNTS, resolution=Visits(range(1, 44, 7)))  # to day 44
-    assert before.status.tolist() == [DLTStatus.NO_DLT, *[DLTStatus.TOO_SHORT] * 3]
+    assert before.status.tolist() == [DLTStatus.TOO_SHORT] * 4
 
 
 @pytest.mark.parametrize("join", ["any", "all"])
