@@ -113,11 +113,13 @@ def delayed_risks(design: Design, shares: Shares) -> DelayedRisks:
     """Risks of the cohorts of a design; NaN where a schedule did not have a dose."""
     n_draws = shares[design.names[0]].delayed.shape[-1]
     risk = np.full((len(design.pairs), 2, len(design.doses), n_draws), np.nan)
+    of_all = risk.copy()
     for name, (days, dose, _, _) in zip(design.names, design.cohorts, strict=True):
         for p, pair in enumerate(design.pairs):
             place = (p, design.days.index(days), design.doses.index(dose))
             risk[place] = shares[name].delay(*pair, float(design.by_day))
-    return DelayedRisks(risk, design)
+            of_all[place] = shares[name].delay_of_all(*pair, float(design.by_day))
+    return DelayedRisks(risk, of_all, design)
 
 
 def _schedule_or_dose(
@@ -171,9 +173,10 @@ def _schedule_or_dose(
         f"Who has not recovered by day {design.by_day}?",
         f"Risk of those alive and free of leukaemia on day {design.by_day}, by the counts that "
         f"mean recovery (neutrophils and platelets, 10^9/L). {asked.text}".strip()
-        + " Last column: "
+        + " Printed: of all patients of the cohort, those who died or kept leukaemia among them. "
+        "Last column: "
         "probability that a cohort of this size has at least as many delayed patients as printed, "
-        "where there were some. Risks are medians of draws.",
+        "where there were some, counted of all its patients too. Risks are medians of draws.",
         ("recovered at", "cohort", "printed", "risk", "as many"),
         tuple(by_cohort),
     )
@@ -183,7 +186,8 @@ def _schedule_or_dose(
         title,
         f"Difference of the risk: {more} (mean over {doses} {design.unit}), and {higher} "
         f"({design.dose_contrast[0]} days). A difference matters from {design.relevant:.0%}. Last "
-        "column: probability that a trial like this one prints a split at least as uneven.",
+        "column: probability that a trial like this one prints a split at least as uneven, counted "
+        "of all its patients as printed.",
         ("recovered at", more, higher, "schedule moves it more",
          f"schedule above {design.relevant:.0%}", f"dose above {design.relevant:.0%}",
          "split as seen"),
@@ -203,7 +207,7 @@ def _known(risks: DelayedRisks) -> DelayedRisks:
         ]
     )
     good = ~np.isnan(given).any(axis=(0, 1))
-    return DelayedRisks(risks.risk[..., good], design)
+    return DelayedRisks(risks.risk[..., good], risks.of_all[..., good], design)
 
 
 def _difference(interval: tuple[float, float, float], draws: int) -> Figure:

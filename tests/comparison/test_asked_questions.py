@@ -153,7 +153,9 @@ def test_faults_of_a_question_are_named(tmp_path, old, new, words):
 @pytest.mark.filterwarnings("error")
 def test_questions_about_patients_of_whom_none_can_be_judged_have_a_dash():
     trial = load_trial("nct01681537_len_mec")
-    nobody = shares.CohortShares(np.full((2, 4, 4, 3), np.nan), np.full(3, np.nan), {})
+    nobody = shares.CohortShares(
+        np.full((2, 4, 4, 3), np.nan), np.zeros((2, 4, 4, 3)), np.full(3, np.nan), {}
+    )
     of_all = {cohort.id: nobody for cohort in trial.cohorts}
     asked = next(one for one in trial.questions if one.ask == "schedule_or_dose")
     (told,) = questions._schedule_or_dose(trial.id, asked, questions._whole_design(trial), of_all)

@@ -97,10 +97,10 @@ def test_probability_from_counts_alone_is_the_integral_of_two_betas():
     assert schedule_or_dose.from_counts_alone(DESIGN) == pytest.approx(exact, abs=0.004)
 
 
-def made_up(fourteen, ten, draws=400):
+def made_up(fourteen, ten, draws=400, judged=1.0):
     risk = np.empty((len(DESIGN.pairs), 2, 4, draws))
     risk[:, 0], risk[:, 1] = fourteen, ten
-    return schedule_or_dose.DelayedRisks(risk, DESIGN)
+    return schedule_or_dose.DelayedRisks(risk, judged * risk, DESIGN)
 
 
 def test_schedule_against_dose_on_known_risks():
@@ -113,6 +113,16 @@ def test_schedule_against_dose_on_known_risks():
     assert schedule.as_seen == pytest.approx(exact, abs=0.01)  # 80,000 trials
     alike = schedule_or_dose.contrasts(made_up(0.1, 0.1))[0]
     assert alike.verdict.startswith("neither moves")
+
+
+def test_counts_of_a_trial_are_drawn_of_all_its_patients():
+    """Half kept leukaemia: a risk of 0.2 of the others is 0.1 of the six who are printed."""
+    half = made_up(0.2, 0.2, judged=0.5)
+    first = schedule_or_dose.cohort_rows(half)[0]
+    assert (first["printed"], first["probability"]) == ("2/6", pytest.approx(0.2))
+    assert first["as_many"] == pytest.approx(binom.sf(1, 6, 0.1), abs=0.01)  # 20,000 cohorts
+    exact = binom.sf(1, 9, 0.1) * binom.cdf(1, 16, 0.1)
+    assert schedule_or_dose.contrasts(half)[0].as_seen == pytest.approx(exact, abs=0.005)
 
 
 def test_dose_and_doubt_are_told_apart():
