@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import new_study
-from pkpd.evidence.likelihood.simulator import arm_of, observe
+from pkpd.evidence.likelihood.simulator import arm_of, delay_rule
 from pkpd.evidence.table.arms import ArmToSimulate
-from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
 from pkpd.leukaemia.outcomes import ArmOutcomes
@@ -247,10 +247,10 @@ def delayed_risks(
     """
     row = table.row(design.evidence_row)
     study = new_study(design.evidence_row, draws, patients=patients, seed=seed, variant=variant)
-    late = [Observable("delayed", "", pair, float(design.by_day)) for pair in design.pairs]
+    rules = [delay_rule(pair, design.by_day) for pair in design.pairs]
 
     def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
-        return {p: observe(outcomes, what) for p, what in enumerate(late)}
+        return {p: evaluate_rule(rule, outcomes.course).outcome for p, rule in enumerate(rules)}
 
     risk = np.zeros((len(design.pairs), 2, len(design.doses), len(draws)))
     of_all = np.zeros_like(risk)
@@ -259,8 +259,8 @@ def delayed_risks(
             schedule = _with_dose(row.schedule, design, days, dose)
             to_do = ArmToSimulate("", row.population, schedule, 1, row.cycle_days)
             seen = study.collect(arm_of(to_do, schedule, schedule.text), look)
-            for p in range(len(late)):
-                # patients who died or kept leukaemia do not count
+            for p in range(len(rules)):
+                # who died or kept leukaemia has no verdict, and is no delay among all
                 risk[p, j, k] = np.nanmean(seen[p], axis=-1)
                 of_all[p, j, k] = np.nansum(seen[p], axis=-1) / seen[p].shape[-1]
     return DelayedRisks(risk, of_all, design)
