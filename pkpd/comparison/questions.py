@@ -433,9 +433,8 @@ def _cycles(
         for code in (i.code for i in criteria.improvements):
             day = improvement_day(course, criteria, code, 7 * weeks)
             found[code] = np.where(day > horizon, np.where(np.isnan(day), np.nan, np.inf), day)
-        codes = ("CR", "CRh", "CRi", "mCR", "PR")
-        reached = outcomes.responded(*codes, by_day=horizon)
-        found["response"] = np.where(reached, outcomes.response_day, np.inf)
+        day = outcomes.first_response_day("CR", "CRh", "CRi", "mCR", "PR")
+        found["response"] = np.where(day > horizon, np.inf, day)
         return found
 
     return look

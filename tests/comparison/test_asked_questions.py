@@ -178,8 +178,7 @@ def test_grades_of_a_cycle_are_those_of_the_trial():
         course=course,
         death_day=course.death_day,
         n=3,
-        responded=lambda *_, **__: np.zeros(3, dtype=bool),
-        response_day=np.full(3, np.inf),
+        first_response_day=lambda *_: np.full(3, np.inf),
     )
     criteria = load_response_criteria("iwg_2006_mds")
     fallen = _cycles(1, 28, load_grades("iwcll_2008"), 28, criteria, 8)(outcomes)

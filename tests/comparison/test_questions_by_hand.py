@@ -157,6 +157,25 @@ def test_days_of_improvement_are_those_of_the_median_patient_who_improves(tmp_pa
     assert (every, reached, when) == (1.0, pytest.approx(3 / 8), 14.0)
 
 
+@pytest.mark.parametrize(
+    ("cleared", "back", "begins"),
+    [
+        (60, 130, 60.0),  # marrow remission, complete only after the last day that counts
+        (40, 80, 40.0),
+        (80, 40, 80.0),  # counts first: complete at once
+        (113, 130, np.inf),
+    ],
+)
+def test_a_remission_begins_when_the_first_does_that_counts(tmp_path, cleared, back, begins):
+    """Blasts from 10 to 3 % and neutrophils from 0.4 to 1.2 on given days; 112 days count."""
+    draws = ((rise((back, 1.2), blasts=[(cleared, 3.0)]),),) * 3
+    eight = CYCLES.replace("weeks = 1", "weeks = 8")
+    found = answered(tmp_path, eight, draws, 112, 168)["improvement"]
+    _, reached, when = found["remission or partial remission"]
+    assert reached == float(begins < np.inf)
+    np.testing.assert_equal(when, begins if reached else np.nan)
+
+
 def test_a_drug_that_waits_starts_when_the_median_patient_has_the_counts(tmp_path):
     """Planned for day 43, after three cycles of 14 days; it waits for seven days at most."""
     of = (
