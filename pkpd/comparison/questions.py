@@ -341,12 +341,13 @@ def _cycle_by_cycle(
     toxic, improved = [], []
     for cohort in trial.cohorts:
         first = cohort.regimen.courses[0]
-        if first.between is not None or cohort.regimen.start_days[0] != 1:
+        waits = first.gate is not None or first.between is not None
+        if waits or cohort.regimen.start_days[0] != 1:
             raise PkpdError(
                 where=f"trial {trial.id}, question {asked.name}, cohort {cohort.id}",
                 what="its cycles are windows of planned days, and counts or the start delay them",
-                remedy="leave the question out, or compare the schedule without a gate between "
-                "cycles",
+                remedy="leave the question out, or compare the schedule without a gate before or "
+                "between cycles",
             )
         days = first.cycle_days
         cycles = min(cohort.regimen.courses[0].cycles, trial.horizon_days // days)

@@ -15,6 +15,7 @@ from pkpd.cards import load_trial
 from pkpd.comparison.questions import answers
 from pkpd.comparison.shares import median_of_known
 from pkpd.course.course import Course
+from pkpd.errors import PkpdError
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.trial_arms import arms_of_trial
 
@@ -128,6 +129,18 @@ def test_low_counts_are_of_the_cycle_on_whose_days_they_lie(tmp_path, horizon, c
     assert found["3"] == pytest.approx([3 / 4, 1 / 3, 0.0, 1 / 3])
     if cycles == 4:
         assert found["4"] == pytest.approx([3 / 4, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("gate", ["gate", "between"])
+def test_cycles_that_wait_for_counts_are_refused(tmp_path, gate):
+    waits = f'{gate} = {{ neutrophils = 1.0, max_wait_days = 7, if_not_met = "stop" }}'
+    written = TRIAL.format(horizon=56, question=CYCLES, cycles=4)
+    written = written.replace("cycle_days = 14", f"cycle_days = 14\n{waits}")
+    (tmp_path / "mine.toml").write_text(written)
+    trial = load_trial(tmp_path / "mine.toml")
+    study: Any = SimpleNamespace()
+    with pytest.raises(PkpdError, match="counts or the start delay them; leave the"):
+        answers(trial, arms_of_trial(trial), {}, study)
 
 
 def rise(*steps, **more):
