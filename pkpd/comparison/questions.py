@@ -257,7 +257,9 @@ def _start_of_drug(
         trial.id,
         asked.name,
         asked.title or f"Which counts do patients have when {drug} starts?",
-        f"Counts on the morning of the first dose of {drug} in {course} (gate: none, as planned); "
+        "Counts as a laboratory measures them, transfused platelets among them, which is what a "
+        f"gate looks at, on the morning of the first dose of {drug} in {course} (gate: none, as "
+        "planned); "
         f"or later, if it waits up to {wait} days for counts (neutrophils and platelets, 10^9/L) "
         "and is not given if they do not come. Day: protocol day of the median patient. "
         f"{asked.text}".strip(),

@@ -62,20 +62,30 @@ low = { neutrophils = 1.0, platelets = 50 }
 
 
 def patients(*of, days):
-    """Course of patients, each ``{what: [(from this protocol day on, value), ...]}``."""
+    """Course of patients, each ``{what: [(from this protocol day on, value), ...]}``.
+
+    ``transfused`` adds to the platelets that are measured on single days.
+    """
     usual = {"neutrophils": 2.0, "platelets": 150.0, "blasts": 10.0}
     found = {name: np.full((len(of), days), value) for name, value in usual.items()}
-    hazard = np.zeros((len(of), days))
+    hazard, measured = np.zeros((len(of), days)), {}
     for i, one in enumerate(of):
         for name, steps in one.items():
             if name == "dies":
                 hazard[i, steps:] = 1.0
                 continue
+            if name == "transfused":
+                measured[i] = steps
+                continue
             for day, value in steps:
                 found[name][i, day - 1 :] = value
+    with_transfused = found["platelets"].copy()
+    for i, steps in measured.items():
+        for day, more in steps:
+            with_transfused[i, day - 1] += more
     return Course(
         mornings={name: found[name] for name in ("neutrophils", "platelets")},
-        platelets_with_transfused=None,
+        platelets_with_transfused=with_transfused,
         transfused=np.zeros((len(of), days), dtype=bool),
         first_day=np.ones((len(of), 2), dtype=np.int64),
         course_names=("first", "later"),
@@ -202,6 +212,14 @@ def test_a_drug_that_waits_starts_when_the_median_patient_has_the_counts(tmp_pat
     # started, day, neutrophils and platelets of that morning (lower medians), below 1, below 50
     assert found["none"] == pytest.approx([4 / 5, 43.0, 0.6, 150.0, 2 / 4, 1 / 4])
     assert found["1.0 and 50"] == pytest.approx([3 / 5, 46.0, 2.0, 150.0, 0.0, 0.0])
+
+
+def test_counts_at_the_start_are_those_that_the_gate_looks_at(tmp_path):
+    """Platelets of their own of 30 throughout; on day 45 transfused ones lift them to 80."""
+    one = {"platelets": [(40, 30.0)], "transfused": [(45, 50.0)]}
+    found = answered(tmp_path, START, ((one,),) * 3, 60, 51, cycles=3)["start_of_drug"]
+    assert found["none"] == pytest.approx([1.0, 43.0, 2.0, 30.0, 0.0, 1.0])
+    assert found["1.0 and 50"] == pytest.approx([1.0, 45.0, 2.0, 80.0, 0.0, 0.0])
 
 
 def test_the_median_is_the_day_by_which_half_are_there():
