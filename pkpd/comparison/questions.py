@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from pkpd.arrays import Floats
 from pkpd.cards import clock_day_1, load_grades, load_response_criteria
+from pkpd.cards.trial_cards import FIRST_DOSE
 from pkpd.comparison.course_start import LINES, Seen, starts
 from pkpd.comparison.lanes import grade_words
 from pkpd.comparison.results import Figure, Question
@@ -20,7 +21,7 @@ from pkpd.comparison.shares import (
     probability,
 )
 from pkpd.comparison.uncertainty import fewest_draws
-from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.endpoints.definitions import THRESHOLDS, clock_words
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.response import improvement_day
 from pkpd.errors import PkpdError
@@ -38,7 +39,7 @@ from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import Regimen
-from pkpd.trials import AskedQuestion, Grades, ResponseCriteria, Trial
+from pkpd.trials import AskedQuestion, DLTRule, Grades, ResponseCriteria, Trial
 
 Shares = Mapping[str, CohortShares]
 
@@ -102,6 +103,19 @@ def _whole_design(trial: Trial) -> Design | None:
         return None
 
 
+def _who(shares: Iterable[CohortShares], day: int) -> str:
+    """Name the patients of whom a delay by a day is told, as the rules of cohorts judge them."""
+    told = dict.fromkeys(_judged(one.rule, day) for one in shares)
+    return " or ".join(told) + (", as each cohort's rule judges" if len(told) > 1 else "")
+
+
+def _judged(rule: DLTRule, day: int) -> str:
+    alive = "alive and free of leukaemia" if rule.no_leukaemia else "alive, with leukaemia or not,"
+    since = "" if rule.clock == FIRST_DOSE else f" from {clock_words(rule.clock)}"
+    either = " (recovered with one of the two counts back)" if rule.join == "all" else ""
+    return f"those {alive} on day {day}{since}{either}"
+
+
 def _named(low: float, high: float) -> str:
     return f"{low:.1f} and {high:g}"
 
@@ -128,8 +142,9 @@ def _schedule_or_dose(
     risks = _known(delayed_risks(design, shares))
     title = asked.title or "Is it the schedule or the dose?"
     draws = risks.risk.shape[-1]
+    who = _who((shares[name] for name in design.names), design.by_day)
     if not draws:
-        nobody = "in no draw is a patient of every cohort alive and free of leukaemia on that day"
+        nobody = f"in no draw does every cohort have one of {who}"
         return (Question(trial, asked.name, title, asked.text, ("answer",), (("-",),), (nobody,)),)
     by_cohort = []
     for number, row in enumerate(cohort_rows(risks)):
@@ -171,8 +186,8 @@ def _schedule_or_dose(
         trial,
         "delayed_by_cohort",
         f"Who has not recovered by day {design.by_day}?",
-        f"Risk of those alive and free of leukaemia on day {design.by_day}, by the counts that "
-        f"mean recovery (neutrophils and platelets, 10^9/L). {asked.text}".strip()
+        f"Risk of {who}, by the counts that mean recovery (neutrophils and platelets, 10^9/L). "
+        f"{asked.text}".strip()
         + " Printed: of all patients of the cohort, those who died or kept leukaemia among them. "
         "Last column: "
         "probability that a cohort of this size has at least as many delayed patients as printed, "
@@ -321,8 +336,8 @@ def _one_dose_or_another(trial: str, asked: AskedQuestion, shares: Shares) -> Qu
         asked.name,
         asked.title or f"What does {head} instead of {second_head} change?",
         f"Shares of patients at {head} and at {second_head}. Delay is judged by the counts "
-        "(neutrophils and platelets, 10^9/L) that mean recovery, of those alive and free of "
-        "leukaemia under each, who are not the same; pairs are of patients who can be judged under "
+        f"(neutrophils and platelets, 10^9/L) that mean recovery, of {_who((one, other), day)} "
+        "under each, who are not the same; pairs are of patients who can be judged under "
         "both. Shares and differences are medians of draws. Last column: probability that "
         f"{head} has the larger share. "
         f"{asked.text}".strip(),

@@ -14,6 +14,7 @@ from pkpd.comparison.results import Figure
 from pkpd.comparison.rows import UNITS, CohortLanes
 from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.trials import DLTRule
 
 INTERVAL = (0.05, 0.5, 0.95)
 
@@ -25,7 +26,7 @@ class CohortShares:
     Attributes
     ----------
     delayed : float[2, 4, K, draws]
-        Not recovered, of those alive and free of leukaemia, by neutrophils, platelets and day as in
+        Not recovered, of those whom ``rule`` judges, by neutrophils, platelets and day as in
         `pkpd.comparison.lanes`.
     of_all : float[2, 4, K, draws]
         The same of all patients: whoever died, kept leukaemia or has no verdict for another reason
@@ -34,6 +35,8 @@ class CohortShares:
         DLT by the main rule, of those whom it can judge.
     values
         ``(endpoint, line, rule)`` of endpoints that are probabilities -> ``[draws]``.
+    rule
+        Whose clock and join ``delayed`` has, and which says whether leukaemia can be judged.
     by_days
         Days of ``delayed``.
     """
@@ -42,6 +45,7 @@ class CohortShares:
     of_all: Floats
     dlt: Floats
     values: Mapping[tuple[str, str, str], Floats]
+    rule: DLTRule
     by_days: tuple[float, ...] = BY_DAYS
 
     def delay(self, neutrophils: float, platelets: float, day: float) -> Floats:
@@ -60,8 +64,8 @@ class CohortShares:
         )
 
 
-def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
-    """Shares by draw of what was kept of a cohort; the DLT by a clock of its rule."""
+def cohort_shares(lanes: CohortLanes, rule: DLTRule) -> CohortShares:
+    """Shares by draw of what was kept of a cohort under its rule."""
     # one after the other: all at once take four times their memory
     delayed, of_all = (
         np.array(
@@ -72,7 +76,7 @@ def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
         )
         for share in (mean_of_known, share_of_all)
     )
-    verdicts = lanes.dlt.get(clock)
+    verdicts = lanes.dlt.get(rule.clock)
     nobody = np.full(delayed.shape[-1], np.nan)
     return CohortShares(
         delayed=delayed,
@@ -83,6 +87,7 @@ def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
             for key in lanes.values
             if UNITS[key[0]] == "probability"
         },
+        rule=rule,
         by_days=lanes.curves.by_days,
     )
 

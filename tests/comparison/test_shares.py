@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.cards import load_rule
 from pkpd.comparison.lanes import BY_DAYS
 from pkpd.comparison.questions import _difference
 from pkpd.comparison.shares import cohort_shares, figure, mean_of_known
@@ -31,7 +32,7 @@ def test_a_delay_of_all_counts_whoever_cannot_be_judged_as_no_delay():
     lanes: Any = SimpleNamespace(
         sensitivity=grid, dlt={}, values={}, curves=SimpleNamespace(by_days=BY_DAYS)
     )
-    found = cohort_shares(lanes, "first_dose")
+    found = cohort_shares(lanes, load_rule("len_mec_2018"))
     np.testing.assert_array_equal(found.delay(0.5, 20.0, 45.0), [0.2, NAN])
     np.testing.assert_array_equal(found.delay_of_all(0.5, 20.0, 45.0), [0.1, 0.0])
     np.testing.assert_array_equal(found.delay_of_all(0.5, 25.0, 45.0), [0.0, 0.0])

@@ -145,6 +145,8 @@ def _unfit(trial: Trial, what: str) -> PkpdError:
 class DelayedRisks:
     """Risk not to have recovered by the design's day, of those alive and free of leukaemia.
 
+    Under a rule that judges others, too, a comparison's risks are of these.
+
     Attributes
     ----------
     risk : float[pairs, days, doses, draws]
