@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from pkpd.arrays import Floats
-from pkpd.comparison.lanes import count_on
 from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
@@ -19,7 +18,7 @@ LINES = ("neutrophils", "platelets")
 _NAMES = ("day", "started", *LINES)
 Seen = Mapping[str, Floats]
 """``day`` (protocol day, NaN if it does not begin), ``started`` (1 or 0), and the counts of each of
-`LINES`, ``[draws, N]`` each."""
+`LINES` that gates look at, the laboratory's; ``[draws, N]`` each."""
 
 
 def gated(arm: Arm, course: str, gate: tuple[float, float] | None, most_wait_days: int = 28) -> Arm:
@@ -108,8 +107,14 @@ def _by_name(found: Mapping[Hashable, Floats]) -> Seen:
 def _on(outcomes: ArmOutcomes, began: Floats) -> dict[str, Floats]:
     """Read off the morning of a protocol day; NaN where it is none, or after death."""
     day = np.where(began <= outcomes.course.mornings_alive, began, np.nan)
-    counts = {line: count_on(outcomes.course, line, day - 1.0) for line in LINES}
-    return {"day": day, "started": (~np.isnan(day)).astype(np.float64), **counts}
+    started = ~np.isnan(day)
+    morning = np.where(started, day - 1.0, 0.0).astype(np.int64)[:, None]
+    counts = {
+        line: np.take_along_axis(outcomes.course.laboratory(line), morning, axis=1)[:, 0]
+        for line in LINES
+    }
+    seen = {line: np.where(started, of_line, np.nan) for line, of_line in counts.items()}
+    return {"day": day, "started": started.astype(np.float64), **seen}
 
 
 def _began(course: str) -> Callable[[ArmOutcomes], Mapping[Hashable, Floats]]:

@@ -25,7 +25,9 @@ class Crossed:
     by_draw : float[M]
         Mean of each draw over patients, as simulated.
     denoised : float[M]
-        The same with the patient noise taken out of their spread.
+        The same with the patient noise of each taken out: more of it where few can be judged.
+    kept : float
+        Share of the variance of a usual draw's mean that is not patient noise.
     draws, patients, residual : float
         Variance components s2a, s2b, s2c; negative estimates are set to 0. ``draws`` is NaN for a
         single draw.
@@ -37,6 +39,7 @@ class Crossed:
     mean: float
     by_draw: NDArray[np.float64]
     denoised: NDArray[np.float64]
+    kept: float
     draws: float
     patients: float
     residual: float
@@ -92,12 +95,10 @@ class CrossedTimes:
     def by_days(self, days: NDArray[np.float64]) -> CrossedDays:
         """Say whether the event has happened by each of many days."""
         _check_known(self._row_known)
-        happened, mean, error, factor = _by_days(
+        mean, denoised, error = _by_days(
             self._rows, self._columns, self._row_known, self._column_known, days
         )
-        by_draw = happened / self._row_known
-        centre = by_draw.mean(axis=1, keepdims=True)
-        return CrossedDays(mean, centre + factor[:, None] * (by_draw - centre), error)
+        return CrossedDays(mean, denoised, error)
 
     def reached(self, candidates: NDArray[np.float64], share: float, tail: float) -> float:
         """First candidate by which a fraction of the draws have a share of their patients.
@@ -146,15 +147,12 @@ def _of_sums(
 ) -> Crossed:
     """Components from the sums of draws and of patients, and of all squared deviations."""
     _check_known(row_known)
-    mean, s2a, s2b, s2c, error, factor = _components(
-        rows, columns, row_known, column_known, squares
-    )
-    by_draw = rows / row_known
-    centre = by_draw.mean()
+    mean, s2a, s2b, s2c, error, share = _components(rows, columns, row_known, column_known, squares)
     return Crossed(
         mean=float(mean),
-        by_draw=by_draw,
-        denoised=centre + factor * (by_draw - centre),
+        by_draw=rows / row_known,
+        denoised=_denoised(rows, row_known, columns.size, s2a, s2c),
+        kept=float(share),
         draws=float(s2a),
         patients=float(s2b),
         residual=float(s2c),
@@ -171,7 +169,7 @@ def _components(
     column_known: np.ndarray,
     squares: float,
 ) -> tuple[float, float, float, float, float, float]:
-    """Mean, three variance components, standard error, and the factor on the spread of draws."""
+    """Mean, three variance components, standard error, share of draws' variance that is theirs."""
     n_draws, n_patients = rows.size, columns.size
     known = row_known.sum()
     n_missing = n_draws * n_patients - known
@@ -201,8 +199,28 @@ def _components(
         n = n_patients - n_missing / n_draws
         error = np.sqrt((n + 1.0) / (n + 3.0)) / (n + 2.0)
     spread = known_a + s2c / n_patients
-    factor = np.sqrt(known_a / spread) if spread > 0.0 else 0.0
-    return mean, s2a, s2b, s2c, error, factor
+    return mean, s2a, s2b, s2c, error, known_a / spread if spread > 0.0 else 0.0
+
+
+@kept
+def _denoised(
+    rows: np.ndarray, row_known: np.ndarray, n_patients: int, s2a: float, s2c: float
+) -> np.ndarray:
+    """Means of draws moved towards all of them, each by the noise of the patients it judges."""
+    n_draws, known = rows.size, row_known.sum()
+    # s2a is that of draws that weigh as the mean weighs them, by how many they judge
+    between = 0.0 if np.isnan(s2a) else s2a / (n_draws * np.sum((row_known / known) ** 2))
+    spread = between + s2c * (known / (n_draws * n_patients)) / row_known
+    by_draw = rows / row_known
+    weight = np.ones(n_draws)
+    for i in range(n_draws):
+        if spread[i] > 0.0:
+            weight[i] = 1.0 / spread[i]
+    centre = np.sum(weight / weight.sum() * by_draw)
+    for i in range(n_draws):
+        factor = np.sqrt(between / spread[i]) if spread[i] > 0.0 else 0.0
+        by_draw[i] = centre + factor * (by_draw[i] - centre)
+    return by_draw
 
 
 @kept
@@ -228,21 +246,22 @@ def _by_days(
     row_known: np.ndarray,
     column_known: np.ndarray,
     days: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """By day: events of each draw, their mean, its standard error, factor on the spread."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By day: mean, means of draws without the noise of patients, standard error."""
     known = row_known.sum()
-    happened = np.empty((days.size, row_known.size))
-    mean, error, factor = np.empty(days.size), np.empty(days.size), np.empty(days.size)
+    denoised = np.empty((days.size, row_known.size))
+    mean, error = np.empty(days.size), np.empty(days.size)
     for d in range(days.size):
-        happened[d] = _happened(rows, row_known, days[d])
+        by_row = _happened(rows, row_known, days[d])
         by_column = _happened(columns, column_known, days[d])
-        events = happened[d].sum()
+        events = by_row.sum()
         share = events / known
         squares = events * (1.0 - share) ** 2 + (known - events) * share**2
-        mean[d], _, _, _, error[d], factor[d] = _components(
-            happened[d], by_column, row_known, column_known, squares
+        mean[d], s2a, _, s2c, error[d], _ = _components(
+            by_row, by_column, row_known, column_known, squares
         )
-    return happened, mean, error, factor
+        denoised[d] = _denoised(by_row, row_known, column_known.size, s2a, s2c)
+    return mean, denoised, error
 
 
 @kept
@@ -265,14 +284,13 @@ def _bisect(
         events = by_row.sum()
         mean = events / known
         squares = events * (1.0 - mean) ** 2 + (known - events) * mean**2
-        factor = _components(by_row, by_column, row_known, column_known, squares)[5]
-        by_draw = by_row / row_known
-        centre, there = by_draw.mean(), 0
-        for one in by_draw:
+        _, s2a, _, s2c, _, _ = _components(by_row, by_column, row_known, column_known, squares)
+        there = 0
+        for one in _denoised(by_row, row_known, column_known.size, s2a, s2c):
             # the tolerance absorbs the rounding of the mean over patients
-            if centre + factor * (one - centre) >= share - 1e-12:
+            if one >= share - 1e-12:
                 there += 1
-        if there / by_draw.size >= tail - 1e-12:
+        if there / row_known.size >= tail - 1e-12:
             high = middle
         else:
             low = middle + 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from pkpd.arrays import Floats
 from pkpd.cards import clock_day_1, load_grades, load_response_criteria
+from pkpd.cards.trial_cards import FIRST_DOSE
 from pkpd.comparison.course_start import LINES, Seen, starts
 from pkpd.comparison.lanes import grade_words
 from pkpd.comparison.results import Figure, Question
@@ -20,7 +21,7 @@ from pkpd.comparison.shares import (
     probability,
 )
 from pkpd.comparison.uncertainty import fewest_draws
-from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.endpoints.definitions import THRESHOLDS, clock_words
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.response import improvement_day
 from pkpd.errors import PkpdError
@@ -38,7 +39,7 @@ from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import Regimen
-from pkpd.trials import AskedQuestion, Grades, ResponseCriteria, Trial
+from pkpd.trials import AskedQuestion, DLTRule, Grades, ResponseCriteria, Trial
 
 Shares = Mapping[str, CohortShares]
 
@@ -102,6 +103,19 @@ def _whole_design(trial: Trial) -> Design | None:
         return None
 
 
+def _who(shares: Iterable[CohortShares], day: int) -> str:
+    """Name the patients of whom a delay by a day is told, as the rules of cohorts judge them."""
+    told = dict.fromkeys(_judged(one.rule, day) for one in shares)
+    return " or ".join(told) + (", as each cohort's rule judges" if len(told) > 1 else "")
+
+
+def _judged(rule: DLTRule, day: int) -> str:
+    alive = "alive and free of leukaemia" if rule.no_leukaemia else "alive, with leukaemia or not,"
+    since = "" if rule.clock == FIRST_DOSE else f" from {clock_words(rule.clock)}"
+    either = " (recovered with one of the two counts back)" if rule.join == "all" else ""
+    return f"those {alive} on day {day}{since}{either}"
+
+
 def _named(low: float, high: float) -> str:
     return f"{low:.1f} and {high:g}"
 
@@ -113,11 +127,13 @@ def delayed_risks(design: Design, shares: Shares) -> DelayedRisks:
     """Risks of the cohorts of a design; NaN where a schedule did not have a dose."""
     n_draws = shares[design.names[0]].delayed.shape[-1]
     risk = np.full((len(design.pairs), 2, len(design.doses), n_draws), np.nan)
+    of_all = risk.copy()
     for name, (days, dose, _, _) in zip(design.names, design.cohorts, strict=True):
         for p, pair in enumerate(design.pairs):
             place = (p, design.days.index(days), design.doses.index(dose))
             risk[place] = shares[name].delay(*pair, float(design.by_day))
-    return DelayedRisks(risk, design)
+            of_all[place] = shares[name].delay_of_all(*pair, float(design.by_day))
+    return DelayedRisks(risk, of_all, design)
 
 
 def _schedule_or_dose(
@@ -126,8 +142,9 @@ def _schedule_or_dose(
     risks = _known(delayed_risks(design, shares))
     title = asked.title or "Is it the schedule or the dose?"
     draws = risks.risk.shape[-1]
+    who = _who((shares[name] for name in design.names), design.by_day)
     if not draws:
-        nobody = "in no draw is a patient of every cohort alive and free of leukaemia on that day"
+        nobody = f"in no draw does every cohort have one of {who}"
         return (Question(trial, asked.name, title, asked.text, ("answer",), (("-",),), (nobody,)),)
     by_cohort = []
     for number, row in enumerate(cohort_rows(risks)):
@@ -169,11 +186,12 @@ def _schedule_or_dose(
         trial,
         "delayed_by_cohort",
         f"Who has not recovered by day {design.by_day}?",
-        f"Risk of those alive and free of leukaemia on day {design.by_day}, by the counts that "
-        f"mean recovery (neutrophils and platelets, 10^9/L). {asked.text}".strip()
-        + " Last column: "
+        f"Risk of {who}, by the counts that mean recovery (neutrophils and platelets, 10^9/L). "
+        f"{asked.text}".strip()
+        + " Printed: of all patients of the cohort, those who died or kept leukaemia among them. "
+        "Last column: "
         "probability that a cohort of this size has at least as many delayed patients as printed, "
-        "where there were some. Risks are medians of draws.",
+        "where there were some, counted of all its patients too. Risks are medians of draws.",
         ("recovered at", "cohort", "printed", "risk", "as many"),
         tuple(by_cohort),
     )
@@ -183,7 +201,8 @@ def _schedule_or_dose(
         title,
         f"Difference of the risk: {more} (mean over {doses} {design.unit}), and {higher} "
         f"({design.dose_contrast[0]} days). A difference matters from {design.relevant:.0%}. Last "
-        "column: probability that a trial like this one prints a split at least as uneven.",
+        "column: probability that a trial like this one prints a split at least as uneven, counted "
+        "of all its patients as printed.",
         ("recovered at", more, higher, "schedule moves it more",
          f"schedule above {design.relevant:.0%}", f"dose above {design.relevant:.0%}",
          "split as seen"),
@@ -203,7 +222,7 @@ def _known(risks: DelayedRisks) -> DelayedRisks:
         ]
     )
     good = ~np.isnan(given).any(axis=(0, 1))
-    return DelayedRisks(risks.risk[..., good], design)
+    return DelayedRisks(risks.risk[..., good], risks.of_all[..., good], design)
 
 
 def _difference(interval: tuple[float, float, float], draws: int) -> Figure:
@@ -253,7 +272,9 @@ def _start_of_drug(
         trial.id,
         asked.name,
         asked.title or f"Which counts do patients have when {drug} starts?",
-        f"Counts on the morning of the first dose of {drug} in {course} (gate: none, as planned); "
+        "Counts as a laboratory measures them, transfused platelets among them, which is what a "
+        f"gate looks at, on the morning of the first dose of {drug} in {course} (gate: none, as "
+        "planned); "
         f"or later, if it waits up to {wait} days for counts (neutrophils and platelets, 10^9/L) "
         "and is not given if they do not come. Day: protocol day of the median patient. "
         f"{asked.text}".strip(),
@@ -315,8 +336,8 @@ def _one_dose_or_another(trial: str, asked: AskedQuestion, shares: Shares) -> Qu
         asked.name,
         asked.title or f"What does {head} instead of {second_head} change?",
         f"Shares of patients at {head} and at {second_head}. Delay is judged by the counts "
-        "(neutrophils and platelets, 10^9/L) that mean recovery, of those alive and free of "
-        "leukaemia under each, who are not the same; pairs are of patients who can be judged under "
+        f"(neutrophils and platelets, 10^9/L) that mean recovery, of {_who((one, other), day)} "
+        "under each, who are not the same; pairs are of patients who can be judged under "
         "both. Shares and differences are medians of draws. Last column: probability that "
         f"{head} has the larger share. "
         f"{asked.text}".strip(),
@@ -337,12 +358,13 @@ def _cycle_by_cycle(
     toxic, improved = [], []
     for cohort in trial.cohorts:
         first = cohort.regimen.courses[0]
-        if first.between is not None or cohort.regimen.start_days[0] != 1:
+        waits = first.gate is not None or first.between is not None
+        if waits or cohort.regimen.start_days[0] != 1:
             raise PkpdError(
                 where=f"trial {trial.id}, question {asked.name}, cohort {cohort.id}",
                 what="its cycles are windows of planned days, and counts or the start delay them",
-                remedy="leave the question out, or compare the schedule without a gate between "
-                "cycles",
+                remedy="leave the question out, or compare the schedule without a gate before or "
+                "between cycles",
             )
         days = first.cycle_days
         cycles = min(cohort.regimen.courses[0].cycles, trial.horizon_days // days)
@@ -429,9 +451,8 @@ def _cycles(
         for code in (i.code for i in criteria.improvements):
             day = improvement_day(course, criteria, code, 7 * weeks)
             found[code] = np.where(day > horizon, np.where(np.isnan(day), np.nan, np.inf), day)
-        codes = ("CR", "CRh", "CRi", "mCR", "PR")
-        reached = outcomes.responded(*codes, by_day=horizon)
-        found["response"] = np.where(reached, outcomes.response_day, np.inf)
+        day = outcomes.first_response_day("CR", "CRh", "CRi", "mCR", "PR")
+        found["response"] = np.where(day > horizon, np.inf, day)
         return found
 
     return look

@@ -322,7 +322,7 @@ def _run_trial(
             if lanes.running:
                 running[cohort.id] = lanes.running
             if item.questions is not None:
-                shares[cohort.id] = beside.submit(cohort_shares, lanes, rules[0].clock)
+                shares[cohort.id] = beside.submit(cohort_shares, lanes, rules[0])
             if index == 0:
                 keep(*waiting)  # the first table is shown at once
                 waiting = None

@@ -14,6 +14,7 @@ from pkpd.comparison.results import Figure
 from pkpd.comparison.rows import UNITS, CohortLanes
 from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.trials import DLTRule
 
 INTERVAL = (0.05, 0.5, 0.95)
 
@@ -25,49 +26,68 @@ class CohortShares:
     Attributes
     ----------
     delayed : float[2, 4, K, draws]
-        Not recovered, of those alive and free of leukaemia, by neutrophils, platelets and day as in
+        Not recovered, of those whom ``rule`` judges, by neutrophils, platelets and day as in
         `pkpd.comparison.lanes`.
+    of_all : float[2, 4, K, draws]
+        The same of all patients: whoever died, kept leukaemia or has no verdict for another reason
+        is no delay, as in a trial's count of delayed patients among all that it treated.
     dlt : float[draws]
         DLT by the main rule, of those whom it can judge.
     values
         ``(endpoint, line, rule)`` of endpoints that are probabilities -> ``[draws]``.
+    rule
+        Whose clock and join ``delayed`` has, and which says whether leukaemia can be judged.
     by_days
         Days of ``delayed``.
     """
 
     delayed: Floats
+    of_all: Floats
     dlt: Floats
     values: Mapping[tuple[str, str, str], Floats]
+    rule: DLTRule
     by_days: tuple[float, ...] = BY_DAYS
 
     def delay(self, neutrophils: float, platelets: float, day: float) -> Floats:
         """Share not recovered by a day under a pair of thresholds, ``[draws]``."""
-        return self.delayed[
+        return self.delayed[self._cell(neutrophils, platelets, day)]
+
+    def delay_of_all(self, neutrophils: float, platelets: float, day: float) -> Floats:
+        """Share of all patients not recovered by a day under a pair, ``[draws]``."""
+        return self.of_all[self._cell(neutrophils, platelets, day)]
+
+    def _cell(self, neutrophils: float, platelets: float, day: float) -> tuple[int, int, int]:
+        return (
             THRESHOLDS["neutrophils"].index(neutrophils),
             THRESHOLDS["platelets"].index(platelets),
             self.by_days.index(day),
-        ]
+        )
 
 
-def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
-    """Shares by draw of what was kept of a cohort; the DLT by a clock of its rule."""
+def cohort_shares(lanes: CohortLanes, rule: DLTRule) -> CohortShares:
+    """Shares by draw of what was kept of a cohort under its rule."""
     # one after the other: all at once take four times their memory
-    delayed = np.array(
-        [
-            [[mean_of_known(cell.astype(np.float64)) for cell in row] for row in table]
-            for table in lanes.sensitivity
-        ]
+    delayed, of_all = (
+        np.array(
+            [
+                [[share(cell.astype(np.float64)) for cell in row] for row in table]
+                for table in lanes.sensitivity
+            ]
+        )
+        for share in (mean_of_known, share_of_all)
     )
-    verdicts = lanes.dlt.get(clock)
+    verdicts = lanes.dlt.get(rule.clock)
     nobody = np.full(delayed.shape[-1], np.nan)
     return CohortShares(
         delayed=delayed,
+        of_all=of_all,
         dlt=nobody if verdicts is None else mean_of_known(np.asarray(verdicts, dtype=np.float64)),
         values={
             key: mean_of_known(lanes.values[key])
             for key in lanes.values
             if UNITS[key[0]] == "probability"
         },
+        rule=rule,
         by_days=lanes.curves.by_days,
     )
 
@@ -81,6 +101,11 @@ def mean_of_known(matrix: Floats) -> Floats:
     number = known.sum(axis=-1)
     total = np.where(known, matrix, 0.0).sum(axis=-1)
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def share_of_all(matrix: Floats) -> Floats:
+    """Share of events over the last axis, of all: NaN, no verdict, is none."""
+    return np.nansum(matrix, axis=-1) / matrix.shape[-1]
 
 
 def median_of_known(matrix: Floats) -> Floats:

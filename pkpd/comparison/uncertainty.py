@@ -18,7 +18,9 @@ Monte Carlo error
 Interval over parameter draws
     "How far would the risk of this population move with other plausible parameters?" The risk of
     draw m is mu + a[m]; the simulated means are wider by the noise of N patients. They are moved
-    towards their mean by the factor sqrt(s2a / (s2a + s2c / N)), which gives them the variance s2a
+    towards their mean by the factor sqrt(s2a / (s2a + s2c / N)), which gives them the variance s2a;
+    where draws judge different numbers of patients, N is each draw's own, and their mean weighs
+    them by 1 / (s2a + s2c / N)
     (constrained empirical Bayes: Louis, J Am Stat Assoc 1984;79:393; Ghosh, J Am Stat Assoc
     1992;87:533); the interval is between their quantiles. The patients b are the same for all draws
     and do not widen it: their share is in the Monte Carlo error. With s2a estimated as zero the
@@ -364,10 +366,9 @@ def _differ(found: Crossed) -> bool:
     without_one = min(ordered[-1] - ordered[1], ordered[-2] - ordered[0])
     if without_one <= _ROUNDING * spread:
         return False
-    # the factor on the spread is sqrt(1 - 1 / F), F the ratio of the mean squares A and E
-    kept = (np.ptp(found.denoised) / spread) ** 2
+    # the share kept is 1 - 1 / F, F the ratio of the mean squares A and E
     freedom = ordered.size - 1
-    return bool(kept > 1.0 - freedom / chdtri(freedom, _BY_CHANCE))
+    return bool(found.kept > 1.0 - freedom / chdtri(freedom, _BY_CHANCE))
 
 
 def _ends(values: NDArray[np.float64], tail: float) -> NDArray[np.float64]:

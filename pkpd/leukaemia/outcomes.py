@@ -7,6 +7,7 @@ morning, before that day's doses. Endpoints are those of `pkpd.endpoints`, read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -225,6 +226,17 @@ class ArmOutcomes:
         """Whether the best response is one of ``codes`` and was reached by a day."""
         wanted = np.array([code in codes for code in self.response_codes])
         return wanted[self.response] & (self.response_day <= by_day)
+
+    def first_response_day(self, *codes: str) -> Floats:
+        """Day on which the first of ``codes`` begins, whatever better one follows; ``inf`` if none.
+
+        `response_day` is that of the best response, which may come later.
+        """
+        first = np.full(self.n, np.inf)
+        for rule in (one for one in self._criteria.responses if one.code in codes):
+            alone = replace(self._criteria, responses=(rule,))
+            first = np.minimum(first, best_response(self.course, alone)[1])
+        return first
 
     def dlt(self, rule: DLTRule) -> Floats:
         """Verdict of a rule: 1 dose-limiting toxicity, 0 none, ``nan`` where it cannot be told.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 import pkpd
-from pkpd.cards import load_grades, load_response_criteria, load_trial
+from pkpd.cards import load_grades, load_response_criteria, load_rule, load_trial
 from pkpd.comparison import questions, shares
 from pkpd.comparison.questions import _cycles, _last_start
 from pkpd.comparison.run import compare
 from pkpd.course.course import Course
 from pkpd.errors import CardError
 from pkpd.schedule import Criterion, Gate
+from pkpd.trials import AskedQuestion
 
 TRIAL = """
 title = "Two schedules, then another drug"
@@ -150,16 +152,69 @@ def test_faults_of_a_question_are_named(tmp_path, old, new, words):
     assert "[[question]]" in str(told.value)
 
 
+RULE = load_rule("len_mec_2018")
+
+
+def told_under(*rules, draws=3, late=np.nan):
+    """Answers of LEN+MEC about cohorts with one risk, each under its rule; the last of the rest."""
+    trial = load_trial("nct01681537_len_mec")
+    grid = np.full((2, 4, 4, draws), late)
+    rules = (*rules, *[rules[-1]] * len(trial.cohorts))
+    of_all = {
+        cohort.id: shares.CohortShares(grid, np.nan_to_num(grid), grid[0, 0, 0], {}, rule)
+        for cohort, rule in zip(trial.cohorts, rules, strict=False)
+    }
+    asked = next(one for one in trial.questions if one.ask == "schedule_or_dose")
+    design = questions._whole_design(trial)
+    return questions._schedule_or_dose(trial.id, asked, design, of_all)
+
+
 @pytest.mark.filterwarnings("error")
 def test_questions_about_patients_of_whom_none_can_be_judged_have_a_dash():
-    trial = load_trial("nct01681537_len_mec")
-    nobody = shares.CohortShares(np.full((2, 4, 4, 3), np.nan), np.full(3, np.nan), {})
-    of_all = {cohort.id: nobody for cohort in trial.cohorts}
-    asked = next(one for one in trial.questions if one.ask == "schedule_or_dose")
-    (told,) = questions._schedule_or_dose(trial.id, asked, questions._whole_design(trial), of_all)
+    (told,) = told_under(RULE)
     assert told.rows == (("-",),)
-    assert "in no draw is a patient of every cohort alive" in told.answer[0]
+    assert told.answer == (
+        "in no draw does every cohort have one of those alive and free of leukaemia on day 45",
+    )
     assert np.isnan(shares.probability(np.zeros(0, bool)).value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "who"),
+    [
+        ({}, "those alive and free of leukaemia on day 45"),
+        ({"no_leukaemia": False}, "those alive, with leukaemia or not, on day 45"),
+        (
+            {"clock": "reinduction"},
+            "those alive and free of leukaemia on day 45 from reinduction day 1",
+        ),
+        (
+            {"join": "all"},
+            "those alive and free of leukaemia on day 45 (recovered with one of the two counts "
+            "back)",
+        ),
+    ],
+)
+def test_a_question_names_those_whom_the_rule_that_ran_judges(changes, who):
+    first, _ = told_under(replace(RULE, **changes), late=0.25)
+    assert first.text.startswith(f"Risk of {who}, by the counts that mean recovery")
+    settings = {
+        "first": "a", "second": "b", "by_day": 45, "heads": ("10 mg", "5 mg"),
+        "recovered_at": ((0.5, 20.0),),
+    }  # fmt: skip
+    asked = AskedQuestion("one_dose_or_another", "", "", "", tuple(settings.items()))
+    grid = np.full((2, 4, 4, 3), 0.25)
+    one = shares.CohortShares(grid, grid, grid[0, 0, 0], {}, replace(RULE, **changes))
+    told = questions._one_dose_or_another("mine", asked, {"a": one, "b": one})
+    assert f"that mean recovery, of {who} under each, who are not the same" in told.text
+
+
+def test_cohorts_under_rules_of_their_own_are_told_so():
+    first, _ = told_under(replace(RULE, no_leukaemia=False), RULE, late=0.25)
+    assert first.text.startswith(
+        "Risk of those alive, with leukaemia or not, on day 45 or those alive and free of "
+        "leukaemia on day 45, as each cohort's rule judges, by"
+    )
 
 
 def test_grades_of_a_cycle_are_those_of_the_trial():
@@ -176,8 +231,7 @@ def test_grades_of_a_cycle_are_those_of_the_trial():
         course=course,
         death_day=course.death_day,
         n=3,
-        responded=lambda *_, **__: np.zeros(3, dtype=bool),
-        response_day=np.full(3, np.inf),
+        first_response_day=lambda *_: np.full(3, np.inf),
     )
     criteria = load_response_criteria("iwg_2006_mds")
     fallen = _cycles(1, 28, load_grades("iwcll_2008"), 28, criteria, 8)(outcomes)

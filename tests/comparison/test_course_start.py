@@ -39,7 +39,7 @@ def seen_by_itself(study, arm, gate):
         found = {"day": day, "started": np.isfinite(day) * 1.0}
         for line in LINES:
             counts = [
-                outcomes.course.own(line)[lane, int(d) - 1] if np.isfinite(d) else np.nan
+                outcomes.course.laboratory(line)[lane, int(d) - 1] if np.isfinite(d) else np.nan
                 for lane, d in enumerate(day)
             ]
             found[line] = np.array(counts)

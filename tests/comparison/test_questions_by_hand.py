@@ -15,6 +15,7 @@ from pkpd.cards import load_trial
 from pkpd.comparison.questions import answers
 from pkpd.comparison.shares import median_of_known
 from pkpd.course.course import Course
+from pkpd.errors import PkpdError
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.trial_arms import arms_of_trial
 
@@ -61,20 +62,30 @@ low = { neutrophils = 1.0, platelets = 50 }
 
 
 def patients(*of, days):
-    """Course of patients, each ``{what: [(from this protocol day on, value), ...]}``."""
+    """Course of patients, each ``{what: [(from this protocol day on, value), ...]}``.
+
+    ``transfused`` adds to the platelets that are measured on single days.
+    """
     usual = {"neutrophils": 2.0, "platelets": 150.0, "blasts": 10.0}
     found = {name: np.full((len(of), days), value) for name, value in usual.items()}
-    hazard = np.zeros((len(of), days))
+    hazard, measured = np.zeros((len(of), days)), {}
     for i, one in enumerate(of):
         for name, steps in one.items():
             if name == "dies":
                 hazard[i, steps:] = 1.0
                 continue
+            if name == "transfused":
+                measured[i] = steps
+                continue
             for day, value in steps:
                 found[name][i, day - 1 :] = value
+    with_transfused = found["platelets"].copy()
+    for i, steps in measured.items():
+        for day, more in steps:
+            with_transfused[i, day - 1] += more
     return Course(
         mornings={name: found[name] for name in ("neutrophils", "platelets")},
-        platelets_with_transfused=None,
+        platelets_with_transfused=with_transfused,
         transfused=np.zeros((len(of), days), dtype=bool),
         first_day=np.ones((len(of), 2), dtype=np.int64),
         course_names=("first", "later"),
@@ -130,6 +141,18 @@ def test_low_counts_are_of_the_cycle_on_whose_days_they_lie(tmp_path, horizon, c
         assert found["4"] == pytest.approx([3 / 4, 0.0, 0.0, 0.0])
 
 
+@pytest.mark.parametrize("gate", ["gate", "between"])
+def test_cycles_that_wait_for_counts_are_refused(tmp_path, gate):
+    waits = f'{gate} = {{ neutrophils = 1.0, max_wait_days = 7, if_not_met = "stop" }}'
+    written = TRIAL.format(horizon=56, question=CYCLES, cycles=4)
+    written = written.replace("cycle_days = 14", f"cycle_days = 14\n{waits}")
+    (tmp_path / "mine.toml").write_text(written)
+    trial = load_trial(tmp_path / "mine.toml")
+    study: Any = SimpleNamespace()
+    with pytest.raises(PkpdError, match="counts or the start delay them; leave the"):
+        answers(trial, arms_of_trial(trial), {}, study)
+
+
 def rise(*steps, **more):
     return {"neutrophils": [(1, 0.4), *steps], **more}
 
@@ -157,6 +180,25 @@ def test_days_of_improvement_are_those_of_the_median_patient_who_improves(tmp_pa
     assert (every, reached, when) == (1.0, pytest.approx(3 / 8), 14.0)
 
 
+@pytest.mark.parametrize(
+    ("cleared", "back", "begins"),
+    [
+        (60, 130, 60.0),  # marrow remission, complete only after the last day that counts
+        (40, 80, 40.0),
+        (80, 40, 80.0),  # counts first: complete at once
+        (113, 130, np.inf),
+    ],
+)
+def test_a_remission_begins_when_the_first_does_that_counts(tmp_path, cleared, back, begins):
+    """Blasts from 10 to 3 % and neutrophils from 0.4 to 1.2 on given days; 112 days count."""
+    draws = ((rise((back, 1.2), blasts=[(cleared, 3.0)]),),) * 3
+    eight = CYCLES.replace("weeks = 1", "weeks = 8")
+    found = answered(tmp_path, eight, draws, 112, 168)["improvement"]
+    _, reached, when = found["remission or partial remission"]
+    assert reached == float(begins < np.inf)
+    np.testing.assert_equal(when, begins if reached else np.nan)
+
+
 def test_a_drug_that_waits_starts_when_the_median_patient_has_the_counts(tmp_path):
     """Planned for day 43, after three cycles of 14 days; it waits for seven days at most."""
     of = (
@@ -170,6 +212,14 @@ def test_a_drug_that_waits_starts_when_the_median_patient_has_the_counts(tmp_pat
     # started, day, neutrophils and platelets of that morning (lower medians), below 1, below 50
     assert found["none"] == pytest.approx([4 / 5, 43.0, 0.6, 150.0, 2 / 4, 1 / 4])
     assert found["1.0 and 50"] == pytest.approx([3 / 5, 46.0, 2.0, 150.0, 0.0, 0.0])
+
+
+def test_counts_at_the_start_are_those_that_the_gate_looks_at(tmp_path):
+    """Platelets of their own of 30 throughout; on day 45 transfused ones lift them to 80."""
+    one = {"platelets": [(40, 30.0)], "transfused": [(45, 50.0)]}
+    found = answered(tmp_path, START, ((one,),) * 3, 60, 51, cycles=3)["start_of_drug"]
+    assert found["none"] == pytest.approx([1.0, 43.0, 2.0, 30.0, 0.0, 1.0])
+    assert found["1.0 and 50"] == pytest.approx([1.0, 45.0, 2.0, 80.0, 0.0, 0.0])
 
 
 def test_the_median_is_the_day_by_which_half_are_there():

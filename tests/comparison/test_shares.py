@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
+from pkpd.cards import load_rule
+from pkpd.comparison.lanes import BY_DAYS
 from pkpd.comparison.questions import _difference
-from pkpd.comparison.shares import figure, mean_of_known
+from pkpd.comparison.shares import cohort_shares, figure, mean_of_known
 
 NAN = np.nan
 
@@ -18,6 +22,20 @@ def test_the_mean_is_that_of_what_is_known():
     cube = np.random.default_rng(1).normal(size=(3, 4, 50))
     cube[cube > 1.0] = NAN
     np.testing.assert_array_equal(mean_of_known(cube), np.nanmean(cube, axis=-1))
+
+
+def test_a_delay_of_all_counts_whoever_cannot_be_judged_as_no_delay():
+    grid = np.zeros((2, 4, 4, 2, 10), np.float32)
+    # one late of five who can be judged: by these counts and this day alone; then nobody can be
+    grid[0, 0, 1, 0] = [1, 0, 0, 0, 0, *(NAN,) * 5]
+    grid[:, :, :, 1] = NAN
+    lanes: Any = SimpleNamespace(
+        sensitivity=grid, dlt={}, values={}, curves=SimpleNamespace(by_days=BY_DAYS)
+    )
+    found = cohort_shares(lanes, load_rule("len_mec_2018"))
+    np.testing.assert_array_equal(found.delay(0.5, 20.0, 45.0), [0.2, NAN])
+    np.testing.assert_array_equal(found.delay_of_all(0.5, 20.0, 45.0), [0.1, 0.0])
+    np.testing.assert_array_equal(found.delay_of_all(0.5, 25.0, 45.0), [0.0, 0.0])
 
 
 def test_no_filter_of_warnings_is_changed_meanwhile(monkeypatch):

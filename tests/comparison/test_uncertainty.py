@@ -158,6 +158,37 @@ def test_intervals_of_draws_that_differ_are_quantiles_of_their_risks():
     assert [found.lower, found.upper] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("judged", [60, 40])
+def test_draws_that_judge_as_many_are_all_moved_by_one_factor(judged):
+    """The formula of the module; nothing else moves them, whoever it is that each judges."""
+    rng = np.random.default_rng(6)
+    y = (rng.random((30, 60)) < rng.beta(2, 6, (30, 1))).astype(float)
+    for row in y:
+        row[rng.permutation(60)[judged:]] = np.nan
+    found = crossed(y)
+    factor = np.sqrt(found.draws / (found.draws + found.residual / 60))
+    expected = found.mean + factor * (np.nanmean(y, axis=1) - found.mean)
+    assert found.denoised == pytest.approx(expected, rel=1e-12)
+    assert found.kept == pytest.approx(factor**2, rel=1e-12)
+
+
+def test_each_draw_is_moved_by_the_noise_of_those_whom_it_judges():
+    """Risks of 5 to 15 %; where two patients are judged, means of 0, 50 and 100 % are noise."""
+    rng = np.random.default_rng(7)
+    risks = np.append(np.linspace(0.05, 0.15, 25), np.full(15, 0.1))
+    y = (rng.random((40, 200)) < risks[:, None]).astype(float)
+    y[25:, 2:] = np.nan
+    y[25:28, 0] = 1.0
+    found = risk(y)
+    assert np.nanmean(y, axis=1)[25:].max() >= 0.5
+    assert 0.03 < found.lower < 0.08
+    assert 0.12 < found.upper < 0.20  # 39 % with one factor for all draws
+    few, many = (
+        np.abs(found.by_draw - found.estimate)[part] for part in (slice(25, 28), slice(25))
+    )
+    assert few.max() < 2.0 * many.max()
+
+
 def test_an_interval_of_a_difference_is_no_finer_than_a_patient():
     rng = np.random.default_rng(3)
     a = np.zeros((200, 100))

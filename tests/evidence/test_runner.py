@@ -14,6 +14,7 @@ import pytest
 from scipy.stats import beta, binom
 
 from pkpd.cards import load_trial
+from pkpd.course.course import Course
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism import schedule_or_dose
 from pkpd.evidence.posterior.shipped import shipped_file
@@ -97,10 +98,10 @@ def test_probability_from_counts_alone_is_the_integral_of_two_betas():
     assert schedule_or_dose.from_counts_alone(DESIGN) == pytest.approx(exact, abs=0.004)
 
 
-def made_up(fourteen, ten, draws=400):
+def made_up(fourteen, ten, draws=400, judged=1.0):
     risk = np.empty((len(DESIGN.pairs), 2, 4, draws))
     risk[:, 0], risk[:, 1] = fourteen, ten
-    return schedule_or_dose.DelayedRisks(risk, DESIGN)
+    return schedule_or_dose.DelayedRisks(risk, judged * risk, DESIGN)
 
 
 def test_schedule_against_dose_on_known_risks():
@@ -113,6 +114,16 @@ def test_schedule_against_dose_on_known_risks():
     assert schedule.as_seen == pytest.approx(exact, abs=0.01)  # 80,000 trials
     alike = schedule_or_dose.contrasts(made_up(0.1, 0.1))[0]
     assert alike.verdict.startswith("neither moves")
+
+
+def test_counts_of_a_trial_are_drawn_of_all_its_patients():
+    """Half kept leukaemia: a risk of 0.2 of the others is 0.1 of the six who are printed."""
+    half = made_up(0.2, 0.2, judged=0.5)
+    first = schedule_or_dose.cohort_rows(half)[0]
+    assert (first["printed"], first["probability"]) == ("2/6", pytest.approx(0.2))
+    assert first["as_many"] == pytest.approx(binom.sf(1, 6, 0.1), abs=0.01)  # 20,000 cohorts
+    exact = binom.sf(1, 9, 0.1) * binom.cdf(1, 16, 0.1)
+    assert schedule_or_dose.contrasts(half)[0].as_seen == pytest.approx(exact, abs=0.005)
 
 
 def test_dose_and_doubt_are_told_apart():
@@ -139,11 +150,40 @@ def test_delayed_risk_does_not_depend_on_which_patients_an_arm_drew():
         load_evidence(), [theta], DESIGN, variant=FULL, patients=128
     )
     assert np.all((got.risk >= 0.0) & (got.risk <= 1.0))
+    assert np.all(got.of_all <= got.risk)
     for days in range(2):
-        assert np.all(np.diff(got.risk[0, days, :, 0]) > -0.02)
+        assert np.all(np.diff(got.of_all[0, days, :, 0]) > -0.02)
     # a stricter pair is never recovered from sooner
     assert np.all(got.risk[1] >= got.risk[0] - 1e-12)
     assert np.all(got.risk[3] >= got.risk[1] - 1e-12)
+
+
+def test_the_risk_is_of_those_alive_without_leukaemia(monkeypatch):
+    """Of 104 patients 4 died, 50 have leukaemia, and of the other 50 ten are late: 20 %."""
+    shape = (104, 60)
+    counts = {"neutrophils": np.full(shape, 2.0), "platelets": np.full(shape, 150.0)}
+    counts["neutrophils"][4:14, 10:] = 0.1
+    counts["neutrophils"][54:70, 10:] = 0.1  # low because of leukaemia
+    blasts, hazard = np.full(shape, 1.0), np.zeros(shape)
+    blasts[54:] = 30.0
+    hazard[:4, 20:] = 1.0
+    course = Course(
+        mornings=counts, platelets_with_transfused=None, transfused=np.zeros(shape, dtype=bool),
+        first_day=np.ones((104, 1), dtype=np.int64), marrow_blasts=blasts,
+        cumulative_hazard=hazard, death_score=np.full(104, 0.5),
+    )  # fmt: skip
+
+    def collect(arm, look):
+        seen = look(SimpleNamespace(course=course))
+        return {name: np.stack([values] * 2) for name, values in seen.items()}
+
+    monkeypatch.setattr(
+        schedule_or_dose, "new_study", lambda *_, **__: SimpleNamespace(collect=collect)
+    )
+    found = schedule_or_dose.delayed_risks(load_evidence(), [{}, {}], DESIGN, variant=FULL)
+    np.testing.assert_allclose(found.risk, 0.2)
+    np.testing.assert_allclose(found.of_all, 10 / 104)
+    assert "(of those alive without leukaemia)" in schedule_or_dose.table_text(found)
 
 
 def test_a_marrow_less_sensitive_to_clofarabine_tolerates_more():

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import new_study
-from pkpd.evidence.likelihood.simulator import arm_of, observe
+from pkpd.evidence.likelihood.simulator import arm_of, delay_rule
 from pkpd.evidence.table.arms import ArmToSimulate
-from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
 from pkpd.leukaemia.outcomes import ArmOutcomes
@@ -145,21 +145,34 @@ def _unfit(trial: Trial, what: str) -> PkpdError:
 class DelayedRisks:
     """Risk not to have recovered by the design's day, of those alive and free of leukaemia.
 
+    Under a rule that judges others, too, a comparison's risks are of these.
+
     Attributes
     ----------
     risk : float[pairs, days, doses, draws]
         At each of the design's pairs, days and doses; the trial's deviation from other trials is
         drawn anew in each draw, the same for all its arms.
+    of_all : float[pairs, days, doses, draws]
+        Share of all patients that is delayed. A trial prints its delayed patients among all that it
+        treated: whoever died or kept leukaemia is among these, and not delayed.
     design
         Of the trial.
     """
 
     risk: Floats
+    of_all: Floats
     design: Design
 
     def of(self, pair: int, days: int, dose: float) -> Floats:
         """Risk in each draw."""
-        return self.risk[pair, self.design.days.index(days), self.design.doses.index(dose)]
+        return self.risk[self._place(pair, days, dose)]
+
+    def late(self, pair: int, days: int, dose: float, repeats: int) -> Floats:
+        """Chance that one of all patients is delayed, each draw's so many times over."""
+        return np.repeat(self.of_all[self._place(pair, days, dose)], repeats)
+
+    def _place(self, pair: int, days: int, dose: float) -> tuple[int, int, int]:
+        return pair, self.design.days.index(days), self.design.doses.index(dose)
 
 
 @dataclass(frozen=True)
@@ -179,7 +192,7 @@ class Contrast:
         Posterior probabilities that they are above the design's `relevant`.
     as_seen
         Probability that a trial like this one prints a split at least as uneven: as many delayed or
-        more over more days, and as many or fewer over fewer days.
+        more over more days, and as many or fewer over fewer days, of all its patients.
     design
         Of the trial.
     """
@@ -236,21 +249,23 @@ def delayed_risks(
     """
     row = table.row(design.evidence_row)
     study = new_study(design.evidence_row, draws, patients=patients, seed=seed, variant=variant)
-    late = [Observable("delayed", "", pair, float(design.by_day)) for pair in design.pairs]
+    rules = [delay_rule(pair, design.by_day) for pair in design.pairs]
 
     def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
-        return {p: observe(outcomes, what) for p, what in enumerate(late)}
+        return {p: evaluate_rule(rule, outcomes.course).outcome for p, rule in enumerate(rules)}
 
     risk = np.zeros((len(design.pairs), 2, len(design.doses), len(draws)))
+    of_all = np.zeros_like(risk)
     for j, days in enumerate(design.days):
         for k, dose in enumerate(design.doses):
             schedule = _with_dose(row.schedule, design, days, dose)
             to_do = ArmToSimulate("", row.population, schedule, 1, row.cycle_days)
             seen = study.collect(arm_of(to_do, schedule, schedule.text), look)
-            for p in range(len(late)):
-                # patients who died or kept leukaemia do not count
+            for p in range(len(rules)):
+                # who died or kept leukaemia has no verdict, and is no delay among all
                 risk[p, j, k] = np.nanmean(seen[p], axis=-1)
-    return DelayedRisks(risk, design)
+                of_all[p, j, k] = np.nansum(seen[p], axis=-1) / seen[p].shape[-1]
+    return DelayedRisks(risk, of_all, design)
 
 
 def cohort_rows(risks: DelayedRisks, seed: int = 1) -> list[dict[str, object]]:
@@ -261,14 +276,14 @@ def cohort_rows(risks: DelayedRisks, seed: int = 1) -> list[dict[str, object]]:
     list of dict
         ``probability``: chance that a patient is delayed; ``lower``, ``upper``: 90 % interval of
         the risk over posterior and trials; ``as_many``: probability that the cohort has at least as
-        many delayed patients as printed.
+        many delayed patients as printed, of all its patients.
     """
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for p, (anc, plt) in enumerate(risks.design.pairs):
         for days, dose, late, n in risks.design.cohorts:
             values = risks.of(p, days, dose)
-            drawn = rng.binomial(n, np.repeat(np.clip(values, 0.0, 1.0), 50))
+            drawn = rng.binomial(n, risks.late(p, days, dose, 50))
             low, high = np.quantile(values, (0.05, 0.95))
             rows.append(
                 {
@@ -299,8 +314,7 @@ def contrasts(risks: DelayedRisks, seed: int = 1) -> tuple[Contrast, ...]:
         dose = risks.of(p, many, highest) - risks.of(p, many, lowest)
         late = {days: np.zeros(200 * dose.size, dtype=np.int64) for days in design.days}
         for days, amount, _, n in design.cohorts:
-            values = np.repeat(np.clip(risks.of(p, days, amount), 0.0, 1.0), 200)
-            late[days] = late[days] + rng.binomial(n, values)
+            late[days] = late[days] + rng.binomial(n, risks.late(p, days, amount, 200))
         seen = {days: design.late(days)[0] for days in design.days}
         uneven = (late[longer] >= seen[longer]) & (late[shorter] <= seen[shorter])
         found.append(

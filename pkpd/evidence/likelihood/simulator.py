@@ -279,7 +279,7 @@ def _delayed(outcomes: ArmOutcomes, what: Observable) -> Floats:
     A verdict of `pkpd.endpoints.dlt` leaves patients with leukaemia out; the denominators of
     published rows hold them.
     """
-    found = evaluate_rule(_delay_rule(what.thresholds, int(what.day)), outcomes.course)
+    found = evaluate_rule(delay_rule(what.thresholds, int(what.day)), outcomes.course)
     return np.where(found.status == DLTStatus.LEUKAEMIA, 0.0, found.outcome)
 
 
@@ -315,7 +315,8 @@ def _below(counts: Mapping[str, Floats], what: Observable) -> Floats:
 
 
 @lru_cache(maxsize=32)
-def _delay_rule(thresholds: tuple[float, ...], day: int) -> DLTRule:
+def delay_rule(thresholds: tuple[float, ...], day: int) -> DLTRule:
+    """Rule of a delay: neutrophils and platelets (10^9/L) not both recovered by a day."""
     return DLTRule(
         name="delayed recovery",
         criteria=(
