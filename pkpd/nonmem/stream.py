@@ -327,7 +327,7 @@ def _replaced(record: Record, replaced: Mapping[str, str]) -> Record:
 
 def _dataset(items: Items, program: Program, notes: list[str], named: Record) -> Dataset:
     subject = individuals(items, not program.compartments.size, named)
-    columns = event_columns(items, subject)
+    columns = event_columns(items, subject, not program.compartments.size)
     identity = items.columns.get("ID", subject + 1.0)
     labels, counts = np.unique(
         identity[np.flatnonzero(np.diff(subject, prepend=-1))], return_counts=True
