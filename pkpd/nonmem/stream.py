@@ -45,6 +45,7 @@ from pkpd.nonmem.records import (
 from pkpd.nonmem.slips import refuse_missing_equations, slips_of
 from pkpd.nonmem.steps import Step, read_steps
 from pkpd.nonmem.structure import LINE, StreamStructure
+from pkpd.nonmem.subscripts import labelled
 from pkpd.nonmem.tree import Binary, Code, If, Name, Number
 from pkpd.nonmem.values import population_model, renewed
 from pkpd.nonmem.verify import Verification, verify
@@ -228,7 +229,7 @@ def _program(
     steps: Sequence[Step],
     slips: list[str],
 ) -> Program:
-    replaced = _abbreviations(problem)
+    replaced = labelled(problem) | _abbreviations(problem)
     c = read_compartments(problem)
     blocks: dict[str, Code | None] = {}
     for name in ("PK", "DES", "ERROR", "PRED"):
