@@ -34,7 +34,7 @@ def labelled(problem: Problem) -> dict[str, str]:
     Examples
     --------
     >>> record = Record("THETA", (Line(1, "CL=(0,1) V=3"),), "run.mod")
-    >>> labelled(Problem("", (record,)))
+    >>> labelled(Problem("", [record]))
     {'THETA(CL)': 'THETA(1)', 'THETA(V)': 'THETA(2)'}
     """
     out: dict[str, str] = {}

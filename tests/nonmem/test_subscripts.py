@@ -37,7 +37,7 @@ def test_labels_count_what_stands_before_them():
         Record("OMEGA", (Line(5, "DIAGONAL(2) 0.1 E=0.2 FIX"),), "run.mod"),
         Record("SIGMA", (Line(6, "S=1"),), "run.mod"),
     )
-    assert labelled(Problem("", records)) == {
+    assert labelled(Problem("", list(records))) == {
         "THETA(KA)": "THETA(4)",
         "THETA(V)": "THETA(5)",
         "ETA(E)": "ETA(4)",
