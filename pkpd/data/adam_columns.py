@@ -14,11 +14,13 @@ from pkpd.data.events import DOSE, OBSERVATION, RESET_AND_DOSE
 from pkpd.data.measurements import LineCodes, code_of
 from pkpd.data.sheets import Sheet, is_number
 from pkpd.errors import DataError, UnitError
-from pkpd.units import normal_unit
+from pkpd.units import normal_unit, unit_factor
 
 _DOSES = (DOSE, RESET_AND_DOSE)
 _TIMES = ("AFRLT", "ADTM", "UDTC")
 _IN_LABEL = re.compile(r"\(([^()]*)\)\s*$")
+DURATIONS = ("ADOSEDUR", "NDOSEDUR", "DOSEDUR", "TINF")
+"""Columns of hours of infusions: actual before nominal."""
 _SAME = 1e-6  # relative: AVAL and DV are copies, in tables with few digits too
 
 
@@ -63,6 +65,11 @@ def kept_rows(
         kept &= ~excluded
         if np.any(excluded):
             notes.append(f"left out: {int(excluded.sum())} rows with {table.label['EXCLF']} not 0")
+    out_of_nca, label = _flags(table, "NCAXFN", "NCAXFL")
+    out_of_nca &= evid == OBSERVATION
+    kept &= ~out_of_nca
+    if np.any(out_of_nca):
+        notes.append(f"left out: {int(out_of_nca.sum())} measured values with {label} Y")
     if "DTYPE" in table.at:
         copies = np.array([table.text("DTYPE", i).upper() == "COPY" for i in range(n)], dtype=bool)
         kept &= ~copies
@@ -196,6 +203,33 @@ def dose_amounts(table: Sheet, evid: np.ndarray, notes: list[str]) -> tuple[Shee
         unit = _one_unit(table, dose, units)
         return table.with_column("AMT", cells.tolist(), column), unit or _of_label(table, column)
     return table, None
+
+
+def durations(table: Sheet, evid: np.ndarray, time_unit: str | None) -> Sheet:
+    """Give TINF, durations of infusions in the unit of times, where a column tells them.
+
+    Raises
+    ------
+    DataError
+        If DOSEDURU has several units, or one that is no unit of time.
+    """
+    there = [name for name in DURATIONS if name in table.at]
+    if not there:
+        return table
+    length = table.numbers(there[0])
+    for name in there[1:]:
+        length = np.where(np.isnan(length), table.numbers(name), length)
+    doses = np.flatnonzero(np.isin(evid, _DOSES))
+    unit = _one_unit(table, doses, ("DOSEDURU",))
+    if unit is not None:
+        try:
+            length = length * unit_factor(unit, "time") / unit_factor(time_unit or "h", "time")
+        except UnitError:
+            first = next(i for i in doses.tolist() if table.text("DOSEDURU", i))
+            what = f"'{table.text('DOSEDURU', first)}' is no unit of time"
+            raise _refused(table, first, "DOSEDURU", what, "h, min, day") from None
+    cells = [repr(float(x)) if np.isfinite(x) else "" for x in length]
+    return table.with_column("TINF", cells, there[0])
 
 
 def censored_values(table: Sheet, evid: np.ndarray, below_limit: str, notes: list[str]) -> Sheet:
@@ -333,7 +367,7 @@ def units_of(
             unit = _covariate_unit(table, name.upper())
             if unit is not None:
                 found[name.upper()] = unit
-    for name in ("II", "DOSEDUR"):
+    for name in ("II", *(() if "DOSEDURU" in table.at else DURATIONS)):
         unit = _of_label(table, name)
         if unit is not None and time_unit is not None and unit != time_unit:
             raise DataError(

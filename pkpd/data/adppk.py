@@ -16,8 +16,10 @@ import numpy as np
 
 from pkpd.arguments import MAPPING, NAMES, NONE, NUMBER, TEXT, check_arguments, from_to, one_of
 from pkpd.data.adam_columns import (
+    DURATIONS,
     censored_values,
     dose_amounts,
+    durations,
     hours_of,
     kept_rows,
     kinds_of_event,
@@ -34,10 +36,12 @@ _KNOWN = (
     *_SUBJECT,
     *_LINES,
     *("AFRLT", "NFRLT", "ADTM", "UDTC", "RLTU", "FRLTU"),
-    *("EVID", "AMT", "AMTU", "DOSEA", "DOSEU", "DOSEDUR", "RATE", "II", "ADDL", "SS", "CMT"),
+    *("EVID", "AMT", "AMTU", "DOSEA", "DOSEU", "DOSEDURU", "RATE", "II", "ADDL", "SS", "CMT"),
     *("AVAL", "DV", "AVALU", "MDV", "ALLOQ", "AULOQ", "BLQFL", "BLQFN", "ALQFL", "ALQFN"),
-    *("OCC", "EXCLF", "DTYPE"),
+    *("OCC", "EXCLF", "NCAXFL", "NCAXFN", "DTYPE", *DURATIONS),
 )
+_OF_NONMEM = ("DATE", "CENS", "LIMIT", "BLQ", "BLOQ", "BQL", "LLOQ")
+"""What `pkpd.data.nonmem.dataset_of` reads and no table of CDISC means."""
 BelowLimit = Literal["mdv", "censored", "drop"]
 
 
@@ -113,9 +117,11 @@ def read_adppk(
 
     Notes
     -----
-    Rows with EXCLF other than 0 and copies (DTYPE ``COPY``, which ADNCA repeats for the next dose)
+    Rows with EXCLF other than 0, measured values with NCAXFL ``Y`` (left out of an analysis without
+    compartments) and copies (DTYPE ``COPY``, which ADNCA repeats for the next dose)
     are left out. Rows of doses hold no measured value: what AVAL says there is the dose. Amounts
-    are those of AMT, else, on rows of doses, of AVAL (unit AVALU) or DOSEA (unit DOSEU).
+    are those of AMT, else, on rows of doses, of AVAL (unit AVALU) or DOSEA (unit DOSEU). Infusions
+    last ADOSEDUR, else NDOSEDUR, DOSEDUR or TINF, in DOSEDURU, else in the unit of times.
 
     Examples
     --------
@@ -150,6 +156,7 @@ def read_adppk(
         check_arguments(f"read_adppk, lloq, {name}", lloq=(limit, NUMBER))
     table = _with_subjects(open_sheet(source, columns, _KNOWN, None, separator))
     notes = list(table.notes)
+    _hide(table, columns, notes)
     line_column = next((name for name in _LINES if name in table.at), None)
     code = [
         code_of(table.text(line_column, i)) if line_column else "" for i in range(len(table.rows))
@@ -163,9 +170,8 @@ def read_adppk(
     table = censored_values(table, evid, below_limit, notes)
     _tell_steady_state(table, notes)
     declared = units_of(table, evid, code, lines, units or {}, time_unit, dose_unit, covariates)
+    table = durations(table, evid, declared.get("TIME"))
     table = table.with_column("EVID", evid.tolist(), "EVID" if "EVID" in table.at else line_column)
-    if "DOSEDUR" in table.at:
-        table.at["TINF"], table.label["TINF"] = table.at["DOSEDUR"], table.label["DOSEDUR"]
     how = HowMeasured(lines, line_column, other_lines, lloq, allow_replicates)
     return dataset_of(
         table,
@@ -176,6 +182,20 @@ def read_adppk(
         codes="nonmem",
         compartments=compartments,
     )
+
+
+def _hide(table: Sheet, columns: Mapping[str, str | None], notes: list[str]) -> None:
+    """Leave out columns that mean something in NONMEM's tables alone, unless they are asked for."""
+    found = [name for name in _OF_NONMEM if name in table.at and name not in columns]
+    if found:
+        labels = ", ".join(table.label[name] for name in found)
+        one = len(found) == 1
+        notes.append(
+            f"not read: column{'s' * (not one)} {labels}, whose name{' is' if one else 's are'} "
+            "NONMEM's; columns= asks for " + ("it" if one else "them")
+        )
+    for name in found:
+        del table.at[name], table.label[name]
 
 
 def _with_subjects(table: Sheet) -> Sheet:

@@ -11,7 +11,7 @@ import numpy as np
 from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, open_sheet, read_stamp
-from pkpd.data.times import clock_hours, protocol_days, refuse_far, refuse_other_dates
+from pkpd.data.times import hours_of_days, protocol_days, refuse_far, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen, individual_dose_mg
 from pkpd.schedule.amounts import SIZE_OF
@@ -157,11 +157,11 @@ def doses_of_table(
             remedy="correct the subject, or leave its doses out",
         )
     amount = table.numbers("AMT")
-    clock = clock_hours(table, 0.0)
     duration = np.zeros(len(amount))
     if "DURATION" in table.at:
         duration = np.nan_to_num(table.numbers("DURATION"), posinf=np.inf)
     days, starts = _days(table, identity, date_format)
+    hours = hours_of_days(table, np.array(days, dtype=float), 0.0)
     if "DAY" not in counts.at and (undated := [s for s in identity if s not in starts]):
         raise DataError(
             where=f"{table.name}, ID {undated[0]}",
@@ -192,9 +192,8 @@ def doses_of_table(
             if not np.isnan(number[i])
             else _compartment(compartment, drug, table.place(i))
         )
-        hour = (days[i] - 1) * 24.0 + float(clock[i])
         out.setdefault(subject, []).append(
-            CountDose(hour, float(amount[i]), float(duration[i]), into)
+            CountDose(float(hours[i]), float(amount[i]), float(duration[i]), into)
         )
     return {subject: sorted(doses) for subject, doses in out.items()}, starts
 

@@ -20,10 +20,10 @@ from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.faults import Faults
-from pkpd.data.measurements import refuse_strangers
+from pkpd.data.measurements import limits_by_line
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
-from pkpd.data.times import clock_hours, protocol_days, refuse_far, refuse_other_dates
+from pkpd.data.times import hours_of_days, protocol_days, refuse_far, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen
 
@@ -213,18 +213,18 @@ def _hours(
     notes: list[str],
 ) -> np.ndarray:
     """Hours of each row since the start of day 1."""
-    clock = clock_hours(table, clock_h)
     if "DAY" in table.at:
         day = protocol_days(table, notes)
         if "DATE" in table.at:
             refuse_other_dates(table, identity, day, date_format, starts)
-        return (day - 1.0) * 24.0 + clock
-    out = np.zeros(len(table.rows))
+        return hours_of_days(table, day, clock_h)
+    day = np.ones(len(table.rows))
     first: dict[Any, date] = dict(starts)
     for i, subject in enumerate(identity.tolist()):
         today = read_stamp(table, i, date_format).date()
         first.setdefault(subject, today)
-        out[i] = (today - first[subject]).days * 24.0 + clock[i]
+        day[i] += (today - first[subject]).days
+    out = hours_of_days(table, day, clock_h)
     refuse_far(table, out, "DATE", "day 1")
     late = "" if set(first) <= set(starts) else "; of who has no dose, from the first row"
     notes.append(
@@ -298,10 +298,8 @@ def _counts(
             ]
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
-    if isinstance(lloq, Mapping):
-        lloq = {found.get(str(key).upper(), key): limit for key, limit in lloq.items()}
-        refuse_strangers(table.name, lloq, (*names, *found.values()))
-    counts = [_check(table, cell, hours, identity, factors, lloq, faults) for cell in cells]
+    limits = limits_by_line(table.name, lloq, names, found, factors)
+    counts = [_check(table, cell, hours, identity, factors, limits, faults) for cell in cells]
     faults.refuse()
     _refuse_beyond(table, cells, counts, units)
     seen: dict[tuple, int] = {}
@@ -343,7 +341,7 @@ def _check(
     hours: np.ndarray,
     identity: np.ndarray,
     factors: Mapping[str, float],
-    lloq: float | Mapping[str, float] | None,
+    limits: Mapping[str, float],
     faults: Faults,
 ) -> _Count:
     """One count in 10^9/L; what is wrong with it goes to the faults."""
@@ -358,7 +356,7 @@ def _check(
     elif not 0 <= value < np.inf:
         what = f"a count of {line} of {value:g}"
         refuse("negative", what, "0 or more", "correct it, or write '<0.1'")
-    limit = lloq.get(line) if isinstance(lloq, Mapping) else lloq
+    limit = limits.get(line)
     if censored == NOT_CENSORED and limit is not None and value < limit:
         value, censored = limit, 1
     if censored == 1 and value == 0:

@@ -43,6 +43,7 @@ _COVARIATES = (
     "creatinine clearance",
     "creatinine",
     "percent",
+    "fraction",
 )
 _OF_OTHERS = {
     **dict.fromkeys(("II", "TINF", "DOSEDUR"), "the unit of TIME"),

@@ -53,6 +53,33 @@ def refuse_strangers(source: str, limits: Iterable[str], names: Sequence[str]) -
         )
 
 
+def limits_by_line(
+    source: str,
+    lloq: float | Mapping[str, float] | None,
+    names: tuple[str, ...],
+    found: Mapping[str, str],
+    factors: Mapping[str, float],
+) -> Mapping[str, float]:
+    """Limits of counts by line; a single one holds of the lines that one unit of counts holds of.
+
+    ``found`` has lines by code, ``factors`` those of their units.
+    """
+    if isinstance(lloq, Mapping):
+        limits = {found.get(str(key).upper(), key): limit for key, limit in lloq.items()}
+        refuse_strangers(source, limits, (*names, *found.values()))
+        return limits
+    counted = [name for name in names if name != "haemoglobin"] or names
+    if lloq is not None and len({factors[name] for name in counted}) > 1:
+        given = ", ".join(f'"{name}": ...' for name in counted)
+        raise DataError(
+            where=f"{source}, lloq",
+            what=f"{lloq:g} is one limit, and the lines are in several units",
+            allowed="one by line, each in the unit of its line",
+            remedy=f"write lloq={{{given}}}",
+        )
+    return {} if lloq is None else dict.fromkeys(counted, lloq)
+
+
 def read_measurements(
     table: Sheet,
     events: EventTable,
@@ -346,6 +373,7 @@ def _limits(
             raise table.refused(i, other, what, remedy="correct one, or leave a column out")
     flag = np.where(sign != 0, sign, flag)
     limit = table.numbers("LLOQ") * factor if "LLOQ" in table.at else np.full(n, np.nan)
+    unsaid = np.isnan(limit)
     if how.lloq is not None:
         lloq = how.lloq
         refuse_strangers(table.name, lloq if isinstance(lloq, Mapping) else (), names)
@@ -361,7 +389,7 @@ def _limits(
     # with CENS, or written as "<0.1", the limit stands in DV; with BLQ it does not
     below = censored == BELOW
     own = np.where((value > 0) & ((flag_column == "CENS") | (sign == BELOW)), value, np.nan)
-    limit = np.where((sign == BELOW) | np.isnan(limit), own, limit)
+    limit = np.where((sign == BELOW) | (unsaid & np.isfinite(own)), own, limit)
     for i in np.flatnonzero(below & ~np.isfinite(limit)):
         raise table.refused(
             i,

@@ -345,7 +345,7 @@ def _covariate(
 
 def _words(table: Sheet, key: str) -> tuple[str, ...]:
     """Words (male, female) of a covariate in their order; none if it has numbers."""
-    words = sorted({text for i in range(len(table.rows)) if (text := table.text(key, i))})
+    words = sorted({text for i in range(len(table.rows)) if (text := table.word(key, i))})
     number = any(is_number(word) or _DIGITS.fullmatch(word) for word in words)
     named = not number and len(words) <= _MOST_LEVELS
     return tuple(words) if named else ()
@@ -353,7 +353,7 @@ def _words(table: Sheet, key: str) -> tuple[str, ...]:
 
 def _numbered(table: Sheet, key: str, words: tuple[str, ...]) -> np.ndarray:
     """Places of a covariate's words, from 0; NaN where there is none."""
-    texts = [table.text(key, i) for i in range(len(table.rows))]
+    texts = [table.word(key, i) for i in range(len(table.rows))]
     return np.array([words.index(text) if text else np.nan for text in texts], dtype=float)
 
 

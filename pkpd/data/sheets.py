@@ -115,6 +115,11 @@ class Sheet:
         what = f"{what}; its columns are {there}" if there else what
         return DataError(where=self.name, what=what, remedy=remedy)
 
+    def word(self, column: str, i: int) -> str:
+        """Cell as text, empty if missing; NONE, which no number is, is a word."""
+        written = str(self.rows[i][self.at[column]] or "").strip()
+        return written if written.upper() == "NONE" else self.text(column, i)
+
     def text(self, column: str, i: int) -> str:
         """Cell as text, empty if missing."""
         value = self.rows[i][self.at[column]]

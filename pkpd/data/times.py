@@ -12,7 +12,7 @@ import numpy as np
 from pkpd.data.csv_cells import number_of
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.faults import Faults
-from pkpd.data.sheets import Sheet, read_stamp
+from pkpd.data.sheets import Sheet, is_number, read_stamp
 
 # amounts of virus or cells in a dose reach 1e16; no record is thousands of years long
 _MOST = {"TIME": 1e8, "II": 1e8, "AMT": 1e20, "RATE": 1e20}
@@ -109,6 +109,34 @@ def clock_hours(table: Sheet, usual: float) -> np.ndarray:
     return np.where(np.isnan(clock), usual, clock)
 
 
+def hours_of_days(table: Sheet, day: np.ndarray, usual: float) -> np.ndarray:
+    """Hours since the start of day 1; a fraction of a day is the hour where HOUR gives none.
+
+    Raises
+    ------
+    DataError
+        For a row with both.
+    """
+    clock, part = clock_hours(table, usual), day - np.floor(day)
+    refuse_two_hours(table, part)
+    return (np.where(part > 0, day, np.floor(day)) - 1.0) * 24.0 + np.where(part > 0, 0.0, clock)
+
+
+def refuse_two_hours(table: Sheet, part: np.ndarray) -> None:
+    """Refuse rows that have a fraction of a day, ``part``, and an hour (HOUR)."""
+    if "HOUR" not in table.at:
+        return
+    for i in np.flatnonzero((part > 0) & np.isfinite(table.numbers("HOUR"))):
+        raise table.refused(
+            i,
+            "DAY",
+            f"{table.text('DAY', int(i))} has a fraction, which tells an hour, and HOUR is "
+            f"{table.text('HOUR', int(i))}",
+            allowed="a whole day beside HOUR",
+            remedy="write the day without its fraction, or leave HOUR empty",
+        )
+
+
 def hours_of(
     table: Sheet,
     identity: np.ndarray,
@@ -133,7 +161,17 @@ def hours_of(
         return time * factor
     stamps = np.zeros(len(table.rows))
     origin: datetime | None = None
+    other = declared.hours(time_unit) != 1.0
     for i in range(len(table.rows)):
+        if other and is_number(text := table.text("TIME", i)):
+            unit = declared.given.get("TIME", time_unit)
+            raise table.refused(
+                i,
+                "TIME",
+                f"'{text}' beside a date is decimal hours, and the unit given for TIME is {unit}",
+                allowed="14:30, or hours of the day without another unit",
+                remedy="write clock times, or leave the unit of TIME or DATE out",
+            )
         day = read_stamp(table, i, date_format)
         origin = origin or day
         stamps[i] = (day - origin).total_seconds() / 3600.0 + _clock(table, i)

@@ -125,7 +125,8 @@ def nca(
     the line through the logarithms of the first two; a sample at the time of a bolus that is 0 or
     below the limit was taken before it, wherever its row stands. At steady state clearance is
     ``dose / auc_tau`` and the mean residence time
-    ``(aumc_tau + tau (auc_inf - auc_tau)) / auc_tau``; half an infusion is taken off.
+    ``(aumc_tau + tau (auc_inf - auc_tau)) / auc_tau``; half an infusion is taken off, of several
+    doses at one time the mean by their amounts.
     ``fluctuation`` is ``(cmax - cmin) / cavg``, ``swing`` ``(cmax - cmin) / cmin``. Where other
     doses are given within the interval (100 mg in the morning and 50 mg in the evening: SS 1 and 2,
     or doses less than 90 % of ``tau_h`` apart with ``steady_state=True``) nothing is told over it.
@@ -277,7 +278,7 @@ class _Analysis:
         if self.shared or (not self.steady and profile.order > 1):
             whole = residence = np.nan
         clearance = profile.dose / whole
-        mrt = residence - profile.duration / 2.0 * self.into_vein
+        mrt = residence - profile.input_time * self.into_vein
         row |= {"cl_f": clearance, "vz_f": clearance / slope.rate, "mrt": mrt}
         if self.into_vein:
             row["vss"] = clearance * mrt
@@ -314,6 +315,11 @@ class _Analysis:
             name, share = "auc_tau", 100.0 * beyond / row["auc_tau"]
         if share > EXTRAPOLATED:
             out.append(f"{share:.0f} % of {name} is extrapolated")
+        if self.into_vein and profile.mixed and profile.time[0] > 0.0:
+            out.append(
+                "a bolus is given with an infusion and no sample with them: the concentration at "
+                f"the dose counts as {self._with_start()[1][0]:.3g}, and areas are too small"
+            )
         if self.shared:
             out.append("other doses are given within the interval: nothing over it, no clearance")
         elif self.steady:

@@ -44,7 +44,11 @@ class Profile:
     dose
         Amount.
     duration
-        Of an infusion, h; 0 for none.
+        Of the longest infusion, h; 0 for none.
+    input_time
+        Mean time at which the dose enters, h: half the duration of an infusion.
+    mixed
+        Whether a bolus is given with an infusion.
     steady, interval
         Whether the dose says that it is at steady state (SS), and its II, h; 0 for none.
     time
@@ -70,6 +74,8 @@ class Profile:
     start: float
     dose: float
     duration: float
+    input_time: float
+    mixed: bool
     steady: bool
     interval: float
     time: Floats
@@ -220,6 +226,8 @@ def _of_period(
             start=float(start),
             dose=float(amount.sum()),
             duration=float(duration.max()),
+            input_time=float(np.sum(amount * duration) / 2.0 / (amount.sum() or 1.0)),
+            mixed=bool(duration.max() > 0.0 and np.any(amount[duration == 0.0] > 0.0)),
             steady=bool(events.ss[b, record] > 0),
             interval=float(events.ii[b, record]),
             time=seen.time[taken] - start,

@@ -10,6 +10,7 @@ from typing import NamedTuple, NoReturn
 from pkpd.cards.drug_cards import UsualDose
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
+from pkpd.forecasting.dose_hours import with_hours
 from pkpd.forecasting.seen import GivenDose
 from pkpd.schedule import Course, DoseModification, DoseRule, Regimen
 from pkpd.schedule.amounts import show_days
@@ -32,8 +33,9 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
         What was planned.
     doses
         What was given, in mg; 0 for a dose that was left out. They take the place of what is
-        planned of their drug on their days; on other days it is given as planned. Route and hours
-        of infusion that are not told are those of the planned dose next to it in time.
+        planned of their drug on their days; on other days it is given as planned. Hours of the day
+        that are not told are the planned ones in order, route and hours of infusion those of the
+        planned dose next to it in time.
     until_day
         Protocol day of the last count.
 
@@ -66,6 +68,7 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
                 next(dose.place for dose in doses if dose.drug == drug),
             )
     _check_moved(schedule, doses, until)
+    doses = with_hours(doses, list(planned_doses(schedule)))
     begun, later = _begun_cycles(schedule, doses, until)
     # a dose belongs to the last cycle that began by its day
     own: list[list[Planned]] = [[] for _ in begun]
@@ -140,7 +143,8 @@ def _begun_cycles(
 def _rule_of(dose: GivenDose, schedule: Regimen) -> DoseRule:
     """Rule of a dose as it was given, after the planned one next to it; of two the earlier."""
     mine = [(day, rule) for day, rule in planned_doses(schedule) if rule.drug == dose.drug]
-    rule = min(mine, key=lambda one: (abs(one[0] - dose.day), one[0]))[1]
+    hour = dose.hour or 0.0
+    rule = min(mine, key=lambda p: (abs(p[0] - dose.day), p[0], abs(p[1].hour - hour)))[1]
     if rule.amount > 0:
         _check_amount(dose, rule)
     return replace(
@@ -148,7 +152,7 @@ def _rule_of(dose: GivenDose, schedule: Regimen) -> DoseRule:
         amount=dose.amount_mg,
         unit="mg",
         days=(1,),
-        hour=dose.hour,
+        hour=rule.hour if dose.hour is None else dose.hour,
         route=dose.route or rule.route,
         duration_h=rule.duration_h if dose.duration_h is None else dose.duration_h,
         cap_mg=None,

@@ -17,7 +17,7 @@ from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset, more
 from pkpd.data.nonmem import read_nonmem, subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
-from pkpd.data.times import DAY_ZERO
+from pkpd.data.times import DAY_ZERO, refuse_two_hours
 from pkpd.errors import DataError
 from pkpd.forecasting.doubtful import (
     blood_blasts_notes,
@@ -49,7 +49,7 @@ class GivenDose:
     day: int
     drug: str
     amount_mg: float
-    hour: float = 0.0
+    hour: float | None = None  # where None, the planned one
     duration_h: float | None = None
     route: str = ""
     place: str = field(default="", compare=False)  # words for its row
@@ -192,7 +192,12 @@ def read_seen(
     table = _with_identity(patient, columns)
     sheet = open_sheet(table, columns, _DOSES)
     if "DAY" not in sheet.at and "DATE" not in sheet.at and {"TIME", "DV"} <= set(sheet.at):
-        of_columns = {"DV": units} if isinstance(units, str) else units
+        of_columns: Any = {"DV": units} if isinstance(units, str) else units
+        if (counted := _without_blasts(lines, sheet)) is not None:
+            if isinstance(units, str):
+                of_columns = {"DV": dict.fromkeys(counted, units)}
+            if lloq is not None and not isinstance(lloq, Mapping):
+                lloq = dict.fromkeys(counted, lloq)
         data = read_nonmem(table, lines=lines, units=of_columns, lloq=lloq, columns=columns)
         body = _bodies(sheet)
         seen, notes = _of_dataset(data, limits or {}, body, {}, to_begin)
@@ -204,8 +209,8 @@ def read_seen(
     data = read_counts(
         table,
         lines=asked,
-        units=_units(units, sheet, asked),
-        lloq=lloq,
+        units=dict.fromkeys(_counts(sheet, asked), units) if isinstance(units, str) else units,
+        lloq=_limits(lloq, units, sheet, asked),
         columns=columns,
     )
     seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
@@ -289,18 +294,32 @@ def _with_identity(source: TableSource, columns: Mapping[str, str | None]) -> An
     return frame.assign(ID="1")
 
 
-def _units(
-    units: Mapping[str, str] | str | None, sheet: Sheet, known: Mapping[str, str]
-) -> Mapping[str, str] | None:
-    """One unit for all counts is not one for blasts of the marrow."""
-    if not isinstance(units, str):
-        return units
+def _counts(sheet: Sheet, known: Mapping[str, str]) -> set[str]:
+    """Lines of a table that one unit and one limit for all counts hold of: no marrow blasts."""
     if "LINE" in sheet.at:
         codes = {sheet.text("LINE", i).upper() for i in range(len(sheet.rows))}
     else:
         codes = set(sheet.at)
-    lines = {known[code] for code in codes if code in known} - {"marrow_blasts"}
-    return dict.fromkeys(lines, units)
+    return {known[code] for code in codes if code in known} - {"marrow_blasts"}
+
+
+def _limits(
+    lloq: float | Mapping[str, float] | None, units: Any, sheet: Sheet, known: Mapping[str, str]
+) -> float | Mapping[str, float] | None:
+    """Limits by line where one unit is that of all counts, else as they are given."""
+    if lloq is None or isinstance(lloq, Mapping) or isinstance(units, Mapping):
+        return lloq
+    return dict.fromkeys(_counts(sheet, known), lloq)
+
+
+def _without_blasts(lines: Mapping[Any, str] | None, sheet: Sheet) -> list[str] | None:
+    """Lines of a table in NONMEM's style but blasts of the marrow; None where it has none."""
+    names = list((lines or {}).values())
+    if lines is None and "DVID" in sheet.at:
+        names = [sheet.text("DVID", i) for i in range(len(sheet.rows)) if sheet.text("DV", i)]
+    if "marrow_blasts" not in names:
+        return None
+    return [name for name in dict.fromkeys(names) if name and name != "marrow_blasts"]
 
 
 def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
@@ -346,6 +365,7 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
     day = sheet.numbers("DAY") if "DAY" in sheet.at else empty
     hour = sheet.numbers("HOUR") if "HOUR" in sheet.at else empty
     duration = sheet.numbers("DURATION") if "DURATION" in sheet.at else empty
+    refuse_two_hours(sheet, np.where(np.isfinite(amount), day % 1.0, 0.0))
     out: dict[Any, list[GivenDose]] = {}
     for i, label in enumerate(labels_of(sheet)):
         drug = sheet.text("DRUG", i)
@@ -365,7 +385,7 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
             int(day[i]),
             drug,
             float(amount[i]),
-            float(hour[i] if np.isfinite(hour[i]) else 24.0 * (day[i] % 1.0)),
+            float(hour[i]) if np.isfinite(hour[i]) else 24.0 * float(day[i] % 1.0) or None,
             float(duration[i]) if np.isfinite(duration[i]) else None,
             sheet.text("ROUTE", i) if "ROUTE" in sheet.at else "",
             sheet.place(i),

@@ -12,6 +12,7 @@ from pkpd.errors import DataError
 from pkpd.nonmem.inspect_code import assigned, assignments
 from pkpd.nonmem.program import Live, Program, live, used_names
 from pkpd.nonmem.solving import dosing_parameters
+from pkpd.nonmem.subscripts import refuse_subscripts
 
 
 def predicted_compartments(program: Program, data: Dataset) -> np.ndarray:
@@ -102,6 +103,7 @@ def what_acts(program: Program, data: Dataset) -> Live:
         # what is kept may be a prediction of any record
         mine = live(program, sorted(set(cmt[events.valid].tolist())), dosing)
     _refuse_absent(program, mine, data)
+    refuse_subscripts(program, mine, data)
     return mine
 
 

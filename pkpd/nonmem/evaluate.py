@@ -227,7 +227,7 @@ class Evaluator:
                 what="the number of an element is computed",
                 allowed="a number",
             )
-        return self.lookup(one.name, given[0])
+        return self.lookup(one.name, _where(mask, given[0], 1.0))
 
 
 def choose_element(name: str, number: Any, values: Mapping[str, Any]) -> Any:

@@ -349,10 +349,13 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     ignored, hashed = {"mark": 0, "list": 0}, 0
     clock: list[int] = []  # times written as 14:30
     blank: list[bool] = []
-    widest = 0
+    widest = count = empty = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
+            empty = empty or number
             continue
+        if line.strip().upper() == "FIN":
+            break
         first = line.lstrip()[:1]
         if data.ignore == "@" and (first.isalpha() or first in _HEADERS):
             ignored["mark"] += 1
@@ -361,13 +364,20 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         if data.ignore != "@" and line[:1] == data.ignore:
             ignored["mark"] += 1
             continue
+        if data.records is not None and count >= data.records:
+            break
+        if empty:
+            raise DataError(
+                where=f"{path.name}, line {empty}",
+                what="an empty line stands before further records",
+                remedy="remove it: NM-TRAN refuses it, and with BLANKOK reads a record of zeros",
+            )
+        count += 1  # as NM-TRAN does, before the lists
         place = f"{path.name}, line {number}"
         cells = _cells(line)
         if not _kept(cells, at, data, place):
             ignored["list"] += 1
             continue
-        if data.records is not None and len(rows) >= data.records:
-            break
         rows.append([_cell(cells, i, column, data, place, clock) for i, column in read])
         blank.append("DV" in at and "".join(cells[at["DV"] :][:1]) in ("", "."))
         numbers.append(number)
@@ -405,10 +415,11 @@ def _cell(
     if column.name in _DATES and not _is_number(cell):
         return float(_day(cell, _DATES[column.name], place, column.name, data.last20))
     if column.name == "TIME" and ":" in cell:
-        parts = [_value(part) for part in cell.split(":")]
+        sign = -1.0 if cell.startswith("-") else 1.0
+        parts = [_value(part) for part in cell.removeprefix("-").split(":")]
         if all(np.isfinite(parts)):
             clock.append(1)
-            return sum(part / 60.0**k for k, part in enumerate(parts))
+            return sign * sum(part / 60.0**k for k, part in enumerate(parts))
     value = _value(cell)
     if not np.isfinite(value):
         raise DataError(
@@ -450,11 +461,14 @@ def individuals(items: Items, prediction: bool, record: Record) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(identity[1:] != identity[:-1])])
 
 
-def event_columns(items: Items, subject: np.ndarray) -> dict[str, np.ndarray]:
+def event_columns(
+    items: Items, subject: np.ndarray, prediction: bool = False
+) -> dict[str, np.ndarray]:
     """EVID, MDV and the rest of the event items, as NM-TRAN adds them; hours from dates.
 
     A record without EVID is a dose if it has an amount, a rate or a dosing interval, else an
-    observation, or another event where MDV is 1.
+    observation, or another event where MDV is 1. With ``prediction`` ($PRED) no item is of an
+    event: every record is an observation but where the file's MDV says that it is none.
     """
     n = len(items.numbers)
     out = {
@@ -468,6 +482,8 @@ def event_columns(items: Items, subject: np.ndarray) -> dict[str, np.ndarray]:
     else:
         other = np.zeros(n) if missing is None else missing
         out["EVID"] = np.where(dosed, 1.0, np.where(other != 0, 2.0, 0.0))
+    if prediction:
+        out["EVID"] = np.zeros(n)
     out["MDV"] = np.where(out["EVID"] != 0, 1.0, 0.0) if missing is None else missing
     out["TIME"] = items.columns.get("TIME", np.zeros(n))
     if items.columns.pop("(clock)", None) is not None:

@@ -45,6 +45,7 @@ from pkpd.nonmem.records import (
 from pkpd.nonmem.slips import refuse_missing_equations, slips_of
 from pkpd.nonmem.steps import Step, read_steps
 from pkpd.nonmem.structure import LINE, StreamStructure
+from pkpd.nonmem.subscripts import labelled
 from pkpd.nonmem.tree import Binary, Code, If, Name, Number
 from pkpd.nonmem.values import population_model, renewed
 from pkpd.nonmem.verify import Verification, verify
@@ -228,7 +229,7 @@ def _program(
     steps: Sequence[Step],
     slips: list[str],
 ) -> Program:
-    replaced = _abbreviations(problem)
+    replaced = labelled(problem) | _abbreviations(problem)
     c = read_compartments(problem)
     blocks: dict[str, Code | None] = {}
     for name in ("PK", "DES", "ERROR", "PRED"):
@@ -327,7 +328,7 @@ def _replaced(record: Record, replaced: Mapping[str, str]) -> Record:
 
 def _dataset(items: Items, program: Program, notes: list[str], named: Record) -> Dataset:
     subject = individuals(items, not program.compartments.size, named)
-    columns = event_columns(items, subject)
+    columns = event_columns(items, subject, not program.compartments.size)
     identity = items.columns.get("ID", subject + 1.0)
     labels, counts = np.unique(
         identity[np.flatnonzero(np.diff(subject, prepend=-1))], return_counts=True

@@ -34,6 +34,10 @@ S1-01,30,0,XAN,0.01,1,0.01,.,2,0,70,M
 S1-02,0,1,DOSE,.,0,.,27,1,1,80,F
 S1-02,2,0,XAN,5,-1,0.01,.,2,0,80,F
 """
+THREE = {
+    "USUBJID": ["1"] * 3, "AFRLT": [0, 1, 24], "RLTU": "HOURS", "PARAMCD": ["DOSE", "XAN", "XAN"],
+    "AVAL": [54, 5.7, 2.0], "AVALU": ["mg", "mg/L", "mg/L"],
+}  # fmt: skip
 FIELDS = ("subject", "record", "time", "line", "value", "censored")
 
 
@@ -241,3 +245,32 @@ def test_options_that_make_no_sense_are_refused(write, options, words):
 def test_a_date_without_time_of_the_day_is_refused(write):
     with pytest.raises(DataError, match="'2026-01-31' is no date with time of the day"):
         pkpd.read_adppk(write(ADPPK.replace("2026-01-31T10:06", "2026-01-31")), time="UDTC")
+
+
+@pytest.mark.parametrize(
+    ("columns", "rate"),
+    [
+        ({"ADOSEDUR": [30, None, None], "DOSEDURU": ["MIN", "", ""]}, 108.0),
+        ({"ADOSEDUR": [None] * 3, "NDOSEDUR": [2, None, None]}, 27.0),
+        ({"DOSEDUR": [0.5, 0, 0], "DOSEDURU": ["DAYS", "", ""]}, 4.5),
+    ],
+)
+def test_durations_of_infusions_are_in_their_own_unit(columns, rate):
+    """54 mg in 30 min are 108 mg/h, in 2 h 27 mg/h, in half a day 4.5 mg/h."""
+    data = pkpd.read_adppk(pd.DataFrame(THREE | columns))
+    np.testing.assert_allclose(data.events.rate[0], [rate, 0, 0])
+
+
+def test_a_unit_of_durations_that_is_none_is_refused():
+    table = pd.DataFrame(THREE | {"ADOSEDUR": [30, 0, 0], "DOSEDURU": "mg"})
+    with pytest.raises(DataError, match="column DOSEDURU: 'mg' is no unit of time"):
+        pkpd.read_adppk(table)
+
+
+def test_values_out_of_an_analysis_and_columns_of_another_kind_are_left_out():
+    table = pd.DataFrame(THREE | {"NCAXFL": ["Y", "Y", ""], "DATE": "2026-01-31", "BLQ": 1})
+    data = pkpd.read_adppk(table)
+    np.testing.assert_array_equal(data.observations.time, [24])
+    assert data.events.is_dose.sum() == 1
+    assert "left out: 1 measured values with NCAXFL Y" in data.notes
+    assert any(note.startswith("not read: columns DATE, BLQ") for note in data.notes)

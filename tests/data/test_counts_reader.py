@@ -343,3 +343,27 @@ def test_infinite_covariates_and_years_that_nobody_lives_to_are_refused(write):
     doses = write("ID,DATE,AMT\n1,2024-01-03,5\n1,2204-01-05,5\n", "doses.csv")
     with pytest.raises(DataError, match=r"row 3, .* is 180 years after the first dose"):
         read_counts(write(wide.format(60, 2024)), doses=doses)
+
+
+def test_an_hour_stands_in_the_day_or_beside_it():
+    import pandas as pd
+
+    counts = pd.DataFrame({"ID": 1, "DAY": [1, 2.5, 3], "HOUR": [6, None, 12], "ANC": [4, 3, 2]})
+    doses = pd.DataFrame({"ID": 1, "DAY": [1.25], "AMT": 5, "HOUR": [None]})
+    data = read_counts(counts, doses=doses, clock_h=7.0)
+    assert data.observations.time.tolist() == [6.0, 36.0, 60.0]
+    assert data.events.time[data.events.is_dose].tolist() == [6.0]
+    for table, given in ((counts.assign(HOUR=6), doses), (counts, doses.assign(HOUR=6))):
+        with pytest.raises(DataError, match=r"has a fraction, which tells an hour, and HOUR is 6"):
+            read_counts(table, doses=given)
+
+
+def test_a_single_limit_is_of_lines_in_one_unit():
+    import pandas as pd
+
+    counts = pd.DataFrame({"ID": 1, "DAY": [1, 2], "ANC": [4000, 50], "HB": [90, 95]})
+    data = read_counts(counts, units="cells/uL", lloq=100)
+    assert data.observations.censored.tolist() == [0, 0, 1, 0]
+    other = counts.rename(columns={"HB": "PLT"})
+    with pytest.raises(DataError, match="100 is one limit, and the lines are in several units"):
+        read_counts(other, units={"ANC": "cells/uL"}, lloq=100)

@@ -525,3 +525,36 @@ def test_a_table_without_dv_names_the_columns_that_may_be_it(write):
     said = read_nonmem(write("ID,TIME,CONC,AMT,WT\n1,0,.,5,70\n1,1,2,.,70\n")).summary()
     assert "events only; not read: CONC; name the measured one, columns={'DV': ...}" in said
     assert "not read" not in read_nonmem(write("ID,TIME,AMT\n1,0,5\n")).summary()
+
+
+def test_the_value_of_a_censored_row_is_its_limit_before_that_of_the_argument():
+    rows = {"ID": 1, "TIME": [1, 2, 3], "DV": [0.5, 0, 7], "CENS": [1, 1, 0]}
+    seen = pkpd.read_nonmem(pd.DataFrame(rows), lloq=0.1).observations
+    np.testing.assert_array_equal(seen.value, [0.5, 0.1, 7])
+    seen = pkpd.read_nonmem(pd.DataFrame(rows | {"LLOQ": 0.2}), lloq=0.1).observations
+    np.testing.assert_array_equal(seen.value, [0.2, 0.2, 7])
+
+
+def test_decimal_times_beside_dates_are_hours_alone():
+    rows = {"ID": 1, "DATE": "2024-03-01", "TIME": ["0.5", "14:30"], "DV": [1, 2]}
+    declared = {"units": {"TIME": "day"}}
+    with pytest.raises(DataError, match=r"'0.5' beside a date is decimal hours.*TIME is day"):
+        pkpd.read_nonmem(pd.DataFrame(rows), **declared)
+    rows["TIME"] = ["0:30", "14:30"]
+    data = pkpd.read_nonmem(pd.DataFrame(rows), **declared)
+    np.testing.assert_allclose(data.observations.time, [0, 14])
+
+
+@pytest.mark.parametrize("unit", ["1", "-", "dimensionless"])
+def test_covariates_without_a_dimension_stay_as_they_are(unit):
+    rows = {"ID": 1, "TIME": [1, 2], "DV": 1, "BILI": [0.5, 2.0]}
+    data = pkpd.read_nonmem(pd.DataFrame(rows), covariates=["BILI"], units={"BILI": unit})
+    np.testing.assert_array_equal(data.covariates["BILI"], [[0.5, 2.0]])
+
+
+def test_none_is_a_word_of_a_covariate():
+    rows = {"ID": [1, 1, 2, 2], "TIME": [1, 2, 1, 2], "DV": 1,
+            "WITH": ["azole", "none", None, "none"]}  # fmt: skip
+    data = pkpd.read_nonmem(pd.DataFrame(rows), covariates=["WITH"])
+    assert data.words["WITH"] == ("azole", "none")
+    np.testing.assert_array_equal(data.covariates["WITH"], [[0, 1], [1, 1]])

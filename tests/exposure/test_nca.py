@@ -347,3 +347,15 @@ def test_an_interval_long_after_the_last_sample_has_the_area_of_all():
     )
     row = pkpd.nca(frame, route="iv", intervals=[(0, 672)]).iloc[0]
     assert row["auc_0_672"] == pytest.approx(row["auc_inf"], rel=1e-12)
+
+
+def test_a_bolus_with_an_infusion_enters_at_the_mean_time_of_both():
+    """exp(-t/2) has a mean residence of 2 h; half of the dose enters at 0, half in 2 h."""
+    time = np.array([0.0, 0, 0, 1, 2, 4, 8, 16])
+    rows = {"ID": 1, "TIME": time, "AMT": [50, 50, *[0] * 6], "RATE": [0, 25, *[0] * 6],
+            "DV": [None, None, *np.exp(-0.5 * time[2:])]}  # fmt: skip
+    found = pkpd.nca(pd.DataFrame(rows), route="iv").iloc[0]
+    np.testing.assert_allclose(found.mrt, 2.0 - 0.5, rtol=1e-12)
+    assert "a bolus" not in found.remark
+    later = pkpd.nca(pd.DataFrame(rows).drop(index=2), route="iv").iloc[0]
+    assert "a bolus is given with an infusion and no sample with them" in later.remark

@@ -153,7 +153,7 @@ def test_doses_of_tables_in_the_style_of_nonmem_are_told_not_to_be_used():
 def test_a_dose_in_the_course_of_a_day_is_given_then():
     table = {"DAY": [1, 3.5, 4], "ANC": [2.0, "", 1.5], "DRUG": ["", "a", "a"], "AMT": ["", 9, 9]}
     ((seen,), _) = read_seen(table)
-    assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 0.0)]
+    assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, None)]
     ((seen,), _) = read_seen(table | {"HOUR": ["", "", 8]})
     assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 8.0)]
 
@@ -457,3 +457,43 @@ def test_a_count_far_from_both_neighbours_is_named_and_kept(line, counts, told):
         assert notes[0].startswith(f"patient P: {told}")
     far = {"ID": ["P"] * 3, "DAY": [3, 7, 8], line: counts}
     assert not read_seen(far)[1]
+
+
+def test_one_unit_and_one_limit_of_counts_are_not_those_of_marrow_blasts():
+    days = {"DAY": [1, 8], "ANC": [900, 50], "BM_BLASTS": [30, None]}
+    (seen,), _ = read_seen(days, units="cells/uL", lloq=100)
+    assert seen.counts == [
+        ("neutrophils", 0.0, 0.9), ("marrow_blasts", 0.0, 30.0), ("neutrophils", 7.0, 0.1),
+    ]  # fmt: skip
+    assert seen.censored.tolist() == [0, 0, 1]
+    rows = {"ID": 1, "TIME": [0, 0, 168], "DV": [900, 30, 50], "DVID": [1, 2, 1]}
+    lines = {1: "neutrophils", 2: "marrow_blasts"}
+    (other,), _ = read_seen(pd.DataFrame(rows), lines=lines, units="cells/uL", lloq=100)
+    assert (other.counts, other.censored.tolist()) == (seen.counts, seen.censored.tolist())
+    words = rows | {"DVID": ["neutrophils", "marrow_blasts", "neutrophils"]}
+    (other,), _ = read_seen(pd.DataFrame(words), units="cells/uL", lloq=100)
+    assert sorted(other.counts) == sorted(seen.counts)
+
+
+def test_doses_without_an_hour_are_given_at_the_planned_ones():
+    at = lambda hour, days=(1, 2): DoseRule("a", 50.0, "mg", days, route="oral", hour=hour)  # noqa: E731
+    twice = Regimen((Course("one", (at(20.0), at(8.0)), 7),))
+
+    def hours(regimen, *doses, until=2):
+        rules = as_given(regimen, list(doses), until).courses[0].doses
+        return sorted((day, rule.hour, rule.amount) for rule in rules for day in rule.days)
+
+    day_2 = [(2, 8.0, 50.0), (2, 20.0, 50.0)]
+    first, second = GivenDose(1, "a", 40.0), GivenDose(1, "a", 60.0)
+    assert hours(twice, first, second) == [(1, 8.0, 40.0), (1, 20.0, 60.0), *day_2]
+    late = replace(first, hour=20.0)
+    assert hours(twice, late, second) == [(1, 8.0, 60.0), (1, 20.0, 40.0), *day_2]
+    with pytest.raises(PkpdError, match="1 row of a on day 1 without an hour, and its planned"):
+        hours(twice, first)
+    once = Regimen((Course("one", (at(8.0),), 7),))
+    assert hours(once, first) == [(1, 8.0, 40.0), (2, 8.0, 50.0)]
+    table = {"DAY": [1, 1.25, 2], "ANC": [2, "", 1], "DRUG": ["a", "a", ""], "AMT": [40, 60, ""]}
+    (seen,), _ = read_seen(table)
+    assert [dose.hour for dose in seen.doses] == [None, 6.0]
+    with pytest.raises(DataError, match=r"1.25 has a fraction.*HOUR is 9"):
+        read_seen(table | {"HOUR": ["", 9, ""]})

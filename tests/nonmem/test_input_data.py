@@ -49,6 +49,7 @@ def test_cells_are_divided_as_nmtran_does(tmp_path):
         ("d.csv IGNORE=@ ACCEPT(SEX.EQ.'F', SEX.EQ.\"1\")", [5, 6, 7]),
         ("d.csv IGNORE=@ IGNORE=(SEX.NE.M)", [2, 3]),
         ("d.csv IGNORE=@ RECORDS=2", [2, 3]),
+        ("d.csv IGNORE=@ RECORDS=3 IGNORE=(AMT.GT.60)", [3, 5]),
     ],
 )
 def test_rows_are_left_out(tmp_path, data, kept):
@@ -61,6 +62,13 @@ def test_a_header_marked_as_a_comment_is_left_out_by_ignore_at(tmp_path, head):
     # pharmpy's reader of such files leaves out what begins with a letter, # or @, after blanks
     found = items(tmp_path, "d.csv IGNORE=@", rows=f"{head}\n1,0,100,.,1\n1,1,.,5,1\n")
     np.testing.assert_array_equal(found.numbers, [2, 3])
+
+
+def test_a_finish_record_ends_the_data_and_so_may_empty_lines(tmp_path):
+    found = items(tmp_path, "d.csv", rows="1,0,9,.,1\n1,1,.,5,1\n FIN\n1,2,.,4,1\n")
+    np.testing.assert_array_equal(found.numbers, [1, 2])
+    found = items(tmp_path, "d.csv", rows="1,0,9,.,1\n1,1,.,5,1\n\n \n")
+    np.testing.assert_array_equal(found.numbers, [1, 2])
 
 
 def test_synonyms_and_dropped_items():
@@ -80,6 +88,10 @@ def test_synonyms_and_dropped_items():
         ),
         (lambda f: items(f, "d.csv", "ID TIME AMT DV", "1,0,1_0,.\n"), "AMT: '1_0' is no number"),
         (lambda f: items(f, "d.csv IGNORE=@ IGNORE=(TIME.EQ.0.0)"), "versions of NONMEM differ"),
+        (
+            lambda f: items(f, "d.csv BLANKOK", rows="1,0,9,.,1\n\n1,1,.,5,1\n"),
+            "d.csv, line 2: an empty line stands before further records",
+        ),
         (lambda f: items(f, "d.csv (F4.0)"), "FORTRAN format"),
         (lambda f: items(f, "d.csv TRANSLATE=(TIME/24)"), "TRANSLATE is not read"),
         (lambda f: items(f, "d.csv LAST20=2050"), "LAST20=2050; allowed: a year of two digits"),
@@ -108,6 +120,13 @@ def test_clock_times_count_from_the_first_record(tmp_path):
     found = items(tmp_path, "d.csv", "ID DATE=DROP TIME AMT DV", rows)
     columns = event_columns(found, individuals(found, False, record("INPUT", "")))
     np.testing.assert_allclose(columns["TIME"], [0, 11.75, 0, 2])
+
+
+def test_a_clock_time_before_midnight_is_below_0_as_a_whole(tmp_path):
+    """-1:30 is an hour and a half before 0:00, 4 h before 2:30."""
+    found = items(tmp_path, "d.csv", "ID TIME AMT DV", "1,-1:30,5,.\n1,2:30,.,2\n")
+    columns = event_columns(found, individuals(found, False, record("INPUT", "")))
+    np.testing.assert_allclose(columns["TIME"], [0, 4])
 
 
 @pytest.mark.parametrize(

@@ -455,6 +455,22 @@ $SIGMA 0.1
     np.testing.assert_allclose(mean, 100 * wanted / (fast - slow), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("items", "seen"), [("AMT", 3), ("EVID", 3), ("RATE", 3), ("MDV", 1)])
+def test_pred_takes_every_record_for_an_observation_but_what_mdv_leaves_out(tmp_path, items, seen):
+    """Without PREDPP, NM-TRAN gives no meaning to AMT or EVID (NONMEM Help, MDV)."""
+    text = f"""$PROB x
+$INPUT ID TIME {items} DV
+$DATA d.csv
+$PRED
+Y = {items}*EXP(-THETA(1)*TIME) + ETA(1) + EPS(1)
+$THETA 0.1
+$OMEGA 0.1
+$SIGMA 0.1
+"""
+    stream = written(tmp_path, text, "1,1,1,4.1\n1,4,1,3.2\n2,1,0,0.1\n")
+    assert len(stream.data.observations) == seen
+
+
 LINEAR = (
     INPUT
     + """$PRED
