@@ -32,8 +32,7 @@ class DLTRule:
         Name of its card.
     kind
         ``not_recovered``: on day `by_day` the lines of `criteria` are not at their thresholds.
-        ``not_recovered_from_nadir``: the same, only for lines that fell below `nadir_below`, and
-        since the last count below it.
+        ``not_recovered_from_nadir``: the same, of lines since their last count below `nadir_below`.
         ``low_count_duration``: a line is below its threshold for `duration_days` on end, within
         `by_day` days. ``low_count_or_transfusion``: the same, or platelets are transfused on
         `transfusion_days` of any `transfusion_window_days`. ``not_count_based``: the published
@@ -61,10 +60,8 @@ class DLTRule:
         For each criterion, the count below which the rule applies to the line.
     transfusion_days, transfusion_window_days
         For ``low_count_or_transfusion``.
-    disease
-        Where the rule was used.
-    quote
-        Wording of the source, or its paraphrase.
+    disease, quote
+        Where the rule was used; wording of the source, or its paraphrase.
     source, status, note
         Origin, and how well the wording and the numbers are known; what is assumed.
     """
