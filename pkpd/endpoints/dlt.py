@@ -27,8 +27,9 @@ Who can be judged
 A risk is the share of DLTs among the lanes that can be judged. A lane cannot be judged when the
 patient died before the look, unless a rule of low counts was broken before; when the rule is for
 marrows without leukaemia and there is leukaemia at the look; when the clock never started; when
-follow-up ends too soon. Leukaemia excludes a patient whatever the counts are: whether counts are
-back must not decide who is counted. A marrow without blasts has no such patients.
+what was followed ends before the look and the observations that confirm a recovery on it. Leukaemia
+and short follow-up exclude a patient whatever the counts are: whether counts are back, or an event
+was seen already, must not decide who is counted. A marrow without blasts has no leukaemia.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ from pkpd.course.course import Course
 from pkpd.endpoints.crossings import CENSORED, NOT_EVALUABLE
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.line_verdict import judge, look_day, not_recovered
+from pkpd.endpoints.looked_for import ROUNDING
 from pkpd.endpoints.recovery import RecoveryDefinition, RecoverySeen, recovery_after
-from pkpd.endpoints.resolution import Resolution, check_resolution
-from pkpd.endpoints.results import Recovery
+from pkpd.endpoints.resolution import Resolution, Visits, check_resolution, curve_of
+from pkpd.endpoints.results import HOURS_PER_DAY, Recovery
 from pkpd.errors import DataError
 
 if TYPE_CHECKING:
@@ -241,9 +243,10 @@ def evaluate_rule(
         status = np.where(_often_transfused(rule, course, begin), _DLT, status)
     unusable = np.any([v.recovery.status == NOT_EVALUABLE for v in judged], axis=0)
     status = np.where(unusable, _NOT_FINITE, status)
+    at_once = rule.kind.startswith("low_count")
     status = _who_can_be_judged(
         status, course, begin, look_day(rule), needs_no_leukaemia=rule.no_leukaemia,
-        at_once=rule.kind.startswith("low_count"),
+        at_once=at_once, last_look=_last_look(course, resolution, None if at_once else defined),
     )  # fmt: skip
     days = np.stack([verdict.recovery.day for verdict in judged])
     any_line = rule.join == "any"
@@ -321,12 +324,14 @@ def sensitivity(
         np.stack(np.broadcast_arrays(*failed)), np.stack(np.broadcast_arrays(*undetermined)), join
     )
     status = np.where(unusable, _NOT_FINITE, status)
+    last_look = _last_look(course, resolution, definition)
     by_day = [
         _who_can_be_judged(
-            status[..., k, :], course, begin, float(day), needs_no_leukaemia=no_leukaemia
+            status[..., k, :], course, begin, float(day), needs_no_leukaemia=no_leukaemia,
+            last_look=last_look,
         )
         for k, day in enumerate(days)
-    ]
+    ]  # fmt: skip
     return DLTSensitivity(
         lines=lines,
         thresholds=tuple(tuple(float(x) for x in thresholds[line]) for line in lines),
@@ -351,6 +356,22 @@ def has_leukaemia(course: Course, day: Floats) -> NDArray[np.bool_]:
     return course.marrow_blasts[np.arange(course.lanes), column] >= LEUKAEMIC
 
 
+def _last_look(
+    course: Course, resolution: Resolution, definition: RecoveryDefinition | None
+) -> float:
+    """Latest day since the first morning on which a look is answered for every lane.
+
+    A recovery is confirmed by what follows it; where visits do so is theirs to say, and a visit
+    tells of its whole day.
+    """
+    if isinstance(resolution, Visits):
+        return resolution.days[-1] + 1.0
+    if resolution == "continuous":
+        end = curve_of(course).time_h[-1] / HOURS_PER_DAY
+        return end - (definition.sustained_days if definition else 0.0)
+    return course.days - (definition.mornings if definition else 1)
+
+
 def _who_can_be_judged(
     status: NDArray[np.int64],
     course: Course,
@@ -358,10 +379,13 @@ def _who_can_be_judged(
     by_day: float,
     *,
     needs_no_leukaemia: bool,
+    last_look: float,
     at_once: bool = False,
 ) -> NDArray[np.int8]:
     """Put the reason in place of the verdict of lanes ``[..., L]`` that cannot be judged."""
     look = start + by_day
+    short = look > last_look + ROUNDING
+    status = np.where(short & (status <= _DLT), _TOO_SHORT, status)
     if needs_no_leukaemia:
         at = np.minimum(look, course.death_day - 1.0)
         status = np.where(has_leukaemia(course, at), _LEUKAEMIA, status)

@@ -138,27 +138,17 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("join", ["any", "all"])
-@pytest.mark.parametrize(
-    ("mornings", "sure"),
-    [
-        (9, WINDOW),  # the last count is of the time 8
-        # the time 8 is not seen: who has been low for three days in a row is judged, the others not
-        (8, {"any": {"3 days", "both", "low to the end"}, "all": {"both"}}),
-        (5, {"any": {"3 days", "both"}, "all": set()}),
-        (4, {"any": set(), "all": set()}),
-    ],
-)
-def test_low_for_some_days_cannot_be_denied_before_the_window_is_over(join, mornings, sure):
-    """Low on three mornings in a row of the first eight days; counts stand for their day."""
+@pytest.mark.parametrize(("mornings", "known"), [(9, True), (8, False), (5, False), (4, False)])
+def test_low_for_some_days_is_judged_when_the_window_is_over(join, mornings, known):
+    """Low on three mornings in a row of the first eight days; counts stand for their day.
+
+    The time 8 is the morning 8. Before it nobody is judged, who has been low for three days
+    neither: all who were judged would have the event.
+    """
     course = cut(counted(*WINDOW.values()), mornings)
     found = evaluate_rule(replace(LOW, join=join), course)
-    known = sure[join] if join in sure else set(sure)
-    expected = [
-        verdict if name in known else SHORT
-        for name, verdict in zip(WINDOW, WHOLE[join], strict=True)
-    ]
-    assert found.status.tolist() == expected
-    assert found.counts()["too_short"] == expected.count(SHORT)
+    assert found.status.tolist() == (WHOLE[join] if known else [SHORT] * len(WINDOW))
+    assert found.counts()["too_short"] == (0 if known else len(WINDOW))
 
 
 AFTER = {
@@ -177,13 +167,14 @@ AFTER = {
     [
         ("any", 9, [NO, NO, NO, DLT, DLT, NO]),
         ("all", 9, [NO] * 6),
-        # followed for six mornings of the nine: a line that may fall yet, or be back in time
-        ("any", 6, [SHORT, NO, SHORT, SHORT, SHORT, SHORT]),
-        # one line that is back decides for all, whatever the other does
-        ("all", 6, [SHORT, NO, NO, SHORT, NO, SHORT]),
+        # followed for eight mornings of the nine, or six: who is back is not judged either, or the
+        # risk would be that of those alone
+        ("any", 8, [SHORT] * 6),
+        ("any", 6, [SHORT] * 6),
+        ("all", 6, [SHORT] * 6),
     ],
 )
-def test_who_may_fall_or_be_back_after_follow_up_is_not_judged(rule, join, mornings, expected):
+def test_nobody_is_judged_whose_look_comes_after_follow_up(rule, join, mornings, expected):
     course = cut(counted(*AFTER.values()), mornings)
     assert evaluate_rule(replace(rule, join=join), course).status.tolist() == expected
 
@@ -202,7 +193,38 @@ def test_a_recovery_that_is_not_confirmed_in_follow_up_is_not_judged(rule):
     three = replace(rule, sustained_days=3.0)
     course = counted(((3, 5), None), ((3, 6), None), ((3, 8), None))  # back on mornings 6, 7, 9
     assert evaluate_rule(three, cut(course, 12)).status.tolist() == [NO, NO, DLT]
-    # to morning 8: three mornings, two, and none
-    assert evaluate_rule(three, cut(course, 9)).status.tolist() == [NO, SHORT, DLT]
     # to morning 10 the last one has begun to be back, too late
     assert evaluate_rule(three, cut(course, 11)).status.tolist() == [NO, NO, DLT]
+    # to morning 9 who is back on morning 8 is not known; nor, then, is the share of the others
+    assert evaluate_rule(three, cut(course, 10)).status.tolist() == [SHORT] * 3
+    assert evaluate_rule(three, cut(course, 9)).status.tolist() == [SHORT] * 3
+
+
+def test_a_day_of_the_grid_beyond_follow_up_has_no_risk():
+    """Of 100 patients 60 are back by the time 8 and 40 never; follow-up ends with the time 10.
+
+    With the look at the time 12 the 60 were judged alone: a risk of 0 of 60.
+    """
+    course = cut(counted(*[((2, 6), None)] * 60, *[((2, 13), None)] * 40), 11)
+    grid = sensitivity(
+        course, thresholds={"neutrophils": (0.5,)}, by_days=(8.0, 10.0, 12.0), definition=ANY_TIME
+    )
+    np.testing.assert_array_equal(grid.probability, [[0.4, 0.4, np.nan]])
+
+
+def test_late_starters_whose_look_lies_beyond_follow_up_lower_no_risk():
+    """Two start on day 1, one back and one not: 1 of 2; two on day 4, of whom one is back."""
+    course = counted(((2, 5), None), ((2, 13), None), ((4, 7), None), ((4, 13), None), days=11)
+    alone = replace(NOT_BACK, criteria=NOT_BACK.criteria[:1])
+    found = evaluate_rule(alone, course, start=[0.0, 0.0, 3.0, 3.0])
+    assert found.status.tolist() == [NO, DLT, SHORT, SHORT]
+
+
+def test_who_dies_with_the_event_before_a_look_beyond_follow_up_is_not_judged():
+    """Low on three mornings; of the living with the same start nobody can be judged."""
+    hazard = np.zeros((3, 9))
+    hazard[1:, 7:] = 1.0  # dies on protocol day 7
+    course = cut(counted(((2, 4), None), ((2, 4), None), (None, None)), 9)
+    mortal = replace(course, cumulative_hazard=hazard, death_score=np.full(3, 0.5))
+    assert evaluate_rule(LOW, mortal).status.tolist() == [DLT, DLT, DIED]
+    assert evaluate_rule(LOW, mortal, start=1.0).status.tolist() == [SHORT, DIED, DIED]
