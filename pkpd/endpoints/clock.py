@@ -25,7 +25,8 @@ class Clock:
     cycle; ``first_doses`` has the first dosing day of each course, -1 of one
     that gives no treatment. ``last_fall_day`` is the last day on which a count that falls has done
     so in this cycle, where no other follows;
-    ``last_before_look`` is the last dosing day of the cycle before a rule looks.
+    ``last_before_look`` is the last dosing day of the cycle before a rule looks. ``treatment`` has
+    the drugs whose doses count.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Clock:
     first_doses: tuple[int, ...] = ()
     last_fall_day: float = np.inf
     last_before_look: int = 0
+    treatment: tuple[str, ...] = ()
 
 
 class ClockDays(NamedTuple):
@@ -48,7 +50,7 @@ class ClockDays(NamedTuple):
         Planned last dose of its first cycle, held or not: recovery is looked for from here.
     until
         First dose of the next cycle, of this course or a later one, where the search ends; infinite
-        without one within the horizon.
+        without one within the horizon. Doses that are held are none.
     falls_until
         Last day on which a fall is of this cycle: ``until``, or where no cycle follows the last of
         the cycle's end and the rule's day (without a rule's day, two weeks after the last dose).
@@ -99,7 +101,8 @@ def clock_of(plan: DosingPlan, name: str, by_day: float | None = None) -> Clock:
     enough = last + DAYS_TO_FALL if by_day is None else begins + by_day
     falls = max(begins + int(plan.cycle_days[course]), enough)
     seen = dosed if by_day is None else dosed[dosed < begins + by_day]
-    return Clock(name, course, begins, last, first, falls, int(seen[-1]))
+    drugs = dict.fromkeys(s.drug for s in plan.slots if not is_supportive(s.drug, s.card))
+    return Clock(name, course, begins, last, first, falls, int(seen[-1]), tuple(drugs))
 
 
 def has_further_cycle(plan: DosingPlan, clock: Clock) -> bool:
@@ -164,7 +167,20 @@ def _next_dose(course: Course, clock: Clock) -> Floats:
         # supportive drugs alone end no cycle: a later course may
         after = course.first_day[here, other + 1 :]
         day[here] = np.min(np.where(after > 0, after - 1.0, np.inf), axis=1, initial=np.inf)
-    return np.where(day < course.days, day + of, np.inf)
+    return _first_given(course, clock, day, np.where(day < course.days, day + of, np.inf))
+
+
+def _first_given(course: Course, clock: Clock, begin: Floats, planned: Floats) -> Floats:
+    """First dose on or after a day of each lane, where the one that is planned is not given."""
+    counted = sum(1 << k for k, name in enumerate(course.drugs) if name in clock.treatment)
+    if course.dosed is None or not counted:
+        return planned
+    lanes = np.flatnonzero(planned < course.days)
+    given = course.dosed[lanes, planned[lanes].astype(np.int64)] & counted
+    lanes = lanes[given == 0]
+    given = (course.dosed[lanes] & counted > 0) & (np.arange(course.days) >= begin[lanes, None])
+    planned[lanes] = np.where(given.any(axis=1), given.argmax(axis=1), np.inf)
+    return planned
 
 
 def treatment_runs(plan: DosingPlan, rule: DLTRule) -> str:

@@ -13,6 +13,7 @@ from pkpd.cards import load_rule, load_trial
 from pkpd.cli import app
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import clock_days, clock_of, has_further_cycle, treatment_runs
+from pkpd.endpoints.recovery import recovery_after, recovery_days
 from pkpd.errors import PkpdError
 from pkpd.schedule import plan
 from pkpd.solve.compiled.decisions import NEVER
@@ -112,6 +113,36 @@ def test_a_course_of_supportive_doses_ends_no_cycle():
         next_cycle_day=np.array([[11, 36, NEVER], [11, NEVER, NEVER]]),
     )
     assert clock_days(course, clock).until.tolist() == [35.0, np.inf]
+
+
+def test_a_next_cycle_whose_doses_are_held_does_not_end_the_search():
+    """The second cycle begins on the time 28; neutrophils are low from the time 10 to 32."""
+    chemo = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
+    clock = clock_of(plan(chemo.repeat(2, cycle_days=28), DAYS), "first_dose")
+    dosed = np.zeros((4, DAYS), dtype=np.int64)
+    dosed[:, 0:5] = 1  # clofarabine is bit 0
+    dosed[0, 28:33] = 1  # given as planned
+    dosed[1, 30:33] = 1  # held for two days
+    dosed[3, 28:33] = 2  # clofarabine is held, filgrastim given
+    counts = np.full((4, DAYS), 2.0)
+    counts[:, 10:32] = 0.1
+    course = Course(
+        mornings={"neutrophils": counts},
+        platelets_with_transfused=None,
+        transfused=np.zeros((4, DAYS), dtype=bool),
+        first_day=np.ones((4, 1), dtype=np.int64),
+        drugs=("clofarabine", "filgrastim"),
+        next_cycle_day=np.full((4, 1), 29),
+        dosed=dosed,
+    )
+    days = clock_days(course, clock)
+    assert days.until.tolist() == [28.0, 30.0, np.inf, np.inf]
+    seen = recovery_after(
+        course, "neutrophils", 0.5, start=days.start, search=days.search, until=days.until
+    )
+    assert recovery_days(seen.recovery)[0].tolist() == [np.inf, np.inf, 32.0, 32.0]
+    # a course that does not tell what was given is taken as planned
+    assert clock_days(replace(course, dosed=None), clock).until.tolist() == [28.0] * 4
 
 
 def test_a_rule_that_looks_after_the_next_cycle_began_is_answered(tmp_path):
