@@ -57,7 +57,7 @@ class DLTRule:
     duration_days
         For each criterion, how long a low count must last; 0 is any time.
     nadir_below
-        For each criterion, the count below which the rule applies to the line.
+        For each criterion, the count below which it applies to the line, since the last such count.
     transfusion_days, transfusion_window_days
         For ``low_count_or_transfusion``.
     disease

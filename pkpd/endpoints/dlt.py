@@ -11,7 +11,9 @@ not_recovered
     dip after it does not count.
 not_recovered_from_nadir
     A line fails when it fell below ``nadir_below`` on or before ``by_day`` and the recovery to its
-    threshold that follows begins later than ``by_day``.
+    threshold that follows the last count so low begins later than ``by_day``: who falls again has
+    to recover again. A later fall that stays above ``nadir_below`` is none, and the day of the
+    last dose does not matter.
 low_count_duration
     A line fails when it is below its threshold for at least ``duration_days`` in one spell within
     the clock's first ``by_day`` days; a spell is cut at the ends of that window. With

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.crossings import BACK_BEFORE, CENSORED, NEVER_BELOW, NEXT_CYCLE, RECOVERED
+from pkpd.endpoints.looked_for import ROUNDING
 from pkpd.endpoints.recovery import RecoveryDefinition, RecoverySeen, line_outcomes, recovery_after
-from pkpd.endpoints.resolution import Resolution
+from pkpd.endpoints.resolution import Resolution, observations
 from pkpd.endpoints.results import Recovery
 from pkpd.errors import DataError
 
@@ -120,12 +121,10 @@ def judge(
     if rule.kind == "not_recovered":
         return LineVerdict(*not_recovered(recovery, need_day[0], end_day, by_day), recovery)
     if rule.kind == "not_recovered_from_nadir":
-        limit = rule.nadir_below[which]
-        fell_below = line_outcomes(course, line, limit, resolution=resolution, start=start)
-        fall_day = fell_below.first_below_day[0]
-        fell = (fall_day <= by_day) & (fall_day <= until - start)
-        # the second look starts at the fall; its days are moved back to the rule's clock
-        shift = np.where(fell, fall_day, np.nan)
+        # the second look starts where the count was so low for the last time: who falls again has
+        # to come back again; its days are moved back to the rule's clock
+        end = np.minimum(start + by_day, until)
+        shift = _last_low(course, line, rule.nadir_below[which], resolution, start, end) - start
         after = recovery_after(
             course, line, criterion.at_least, resolution=resolution, definition=definition,
             start=start + shift, search=start + shift, until=until,
@@ -139,10 +138,30 @@ def judge(
     return LineVerdict(failed, ~failed & (end_day < by_day), recovery)
 
 
+def _last_low(
+    course: Course, line: str, limit: float, resolution: Resolution, start: Floats, end: Floats
+) -> Floats:
+    """Last day since the first morning of a window on which a count is low.
+
+    NaN without one, and where a count up to death is no number.
+    """
+    if resolution == "continuous":
+        found = line_outcomes(course, line, limit, resolution=resolution, start=start, end=end)
+        ever = np.isfinite(found.first_below_day[0])
+        return np.where(ever, start + found.last_below_day[0], np.nan)
+    seen = observations(course, line, resolution)
+    after = seen.time >= start[:, None] - ROUNDING
+    after &= seen.time <= course.death_day[:, None] - 1.0 + ROUNDING
+    known = (np.isfinite(seen.counts) | ~after).all(axis=1)
+    low = after & (seen.time <= end[:, None] + ROUNDING) & (seen.counts < limit)
+    last = np.where(low, seen.time, -np.inf).max(axis=1)
+    return np.where(known & np.isfinite(last), last, np.nan)
+
+
 def _after_fall(
     after: Recovery, shift: Floats, end_day: Floats, by_day: float, without_fall: Recovery
 ) -> LineVerdict:
-    """Judge the recovery after a fall on day ``shift`` (NaN: no fall); ``after`` starts there."""
+    """Judge the recovery after a fall up to day ``shift`` (NaN: none); ``after`` starts there."""
     fell = ~np.isnan(shift)
     on_clock = Recovery(after.day + shift, after.status, after.pending_day + shift)
     failed, undetermined = not_recovered(on_clock, np.where(fell, 0.0, np.inf), end_day, by_day)

@@ -129,8 +129,7 @@ def judge(rule, times, lines, transfused, *, step=1.0, died=None, search=0.0, un
                 if until is not None and time > until:
                     break
                 if time <= by_day and count < rule.nadir_below[k]:
-                    fall = time
-                    break
+                    fall = time  # the last: a toxicity that comes again has to go again
             if fall is None:
                 failures.append(False)
                 continue

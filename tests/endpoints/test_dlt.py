@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from curves import course_of
 
+from pkpd.cards import load_rule
+from pkpd.course.course import Course
 from pkpd.endpoints.curve import curve_outcomes
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
 from pkpd.endpoints.recovery import RecoveryDefinition
@@ -271,6 +273,38 @@ def test_not_recovered_from_nadir():
     assert found.line_failed[1].tolist() == [False, False, False, True]
     seen = evaluate_rule(rule, counts, resolution=Visits(range(88)))
     assert seen.event.tolist() == [True, False, False, True]
+
+
+FALLS_AGAIN = {
+    # neutrophils by the time from which they hold
+    "once, back": ([(9, 0.4), (14, 1.6)], False),
+    "again, and low at the look": ([(9, 0.4), (14, 1.6), (20, 0.4), (40, 1.6)], True),
+    "again, and back on the day": ([(9, 0.4), (14, 1.6), (20, 0.4), (35, 1.5)], False),
+    "again, and back to grade 2": ([(9, 0.4), (14, 1.6), (20, 0.4), (30, 1.2), (40, 1.6)], True),
+    "then of grade 2 alone": ([(9, 0.4), (14, 1.6), (20, 1.2), (40, 1.6)], False),
+    "never back": ([(9, 0.4), (14, 1.2), (40, 1.6)], True),
+    "again, after the look": ([(9, 0.4), (14, 1.6), (36, 0.4)], False),
+}
+
+
+@pytest.mark.parametrize("resolution", ["morning", Visits(range(60))])
+def test_who_falls_to_grade_4_again_has_to_improve_again(resolution):
+    """The card's words: grade 4 is a DLT if it "did not improve to <= grade 1 by day 35"."""
+    counts = np.full((len(FALLS_AGAIN), 60), 4.0)
+    for row, (steps, _) in zip(counts, FALLS_AGAIN.values(), strict=True):
+        for since, count in steps:
+            row[since:] = count
+    course = Course(
+        mornings={"neutrophils": counts, "platelets": np.full(counts.shape, 200.0)},
+        platelets_with_transfused=None,
+        transfused=np.zeros(counts.shape, dtype=bool),
+        first_day=np.ones((len(counts), 1), dtype=np.int64),
+    )
+    # the last dose is on day 21
+    rule = load_rule("pomalidomide_solid")
+    found = evaluate_rule(rule, course, resolution=resolution, search=20.0)
+    assert found.event.tolist() == [toxic for _, toxic in FALLS_AGAIN.values()]
+    assert found.evaluable.all()
 
 
 def test_visits_see_recovery_later_and_need_confirmation():
