@@ -205,7 +205,7 @@ class CohortLook:
                     values[name, line, f">= {threshold:g}"] = back[k]
                     if name == "recovery_day":
                         recovered_on[line, threshold] = back[k] + start
-            for name, share in _otherwise(seen, days, self._further).items():
+            for name, share in _otherwise(course, seen, days, self._further).items():
                 for k, threshold in enumerate(THRESHOLDS[line]):
                     values[name, line, f">= {threshold:g}"] = share[k]
             if self.brief:
@@ -380,10 +380,12 @@ def _outcome(status: NDArray[np.int8]) -> Floats:
     return np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
 
 
-def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, Floats]:
+def _otherwise(
+    course: Course, recovery: Recovery, days: ClockDays, further: bool
+) -> dict[str, Floats]:
     """Who was never low, back before the planned last dose, not by the next cycle, ``[H, L]``.
 
-    The last only where a further cycle is planned.
+    The last only where a further cycle is planned; the dead have no next cycle.
     """
     ever = ~np.isnan(days.start)
     shares = {
@@ -392,7 +394,8 @@ def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, 
     }
     if further:
         not_back = np.isinf(recovery_days(recovery))
-        shares["not_before_next_cycle"] = not_back & np.isfinite(days.until)
+        begins = days.until <= np.minimum(course.days - 1.0, course.death_day - 1.0)
+        shares["not_before_next_cycle"] = not_back & begins
     return {name: np.where(ever, share, np.nan) for name, share in shares.items()}
 
 

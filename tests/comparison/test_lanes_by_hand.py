@@ -136,6 +136,13 @@ def test_who_is_not_back_before_the_next_cycle():
     for name in (never, before, not_before):
         share = [np.nan if one is None else float(one == name) for one in expected]
         np.testing.assert_array_equal(found[name, "neutrophils", ">= 0.5"], share, err_msg=name)
+    # who dies before the next cycle has none; the dose of the day of death is given
+    died = [20, 28, 29, 35, 20, 3, 20]
+    hazard = (np.arange(DAYS) >= np.array(died)[:, None]).astype(float)
+    fallen = [(6, 35)] * 4 + [None] * 2 + [(0, 3)]
+    mortal = course(*fallen, cumulative_hazard=hazard, death_score=np.full(7, 0.5))
+    dead = look(TWO)(mortal).values[not_before, "neutrophils", ">= 0.5"]
+    assert dead.tolist() == [0, 0, 1, 1, 0, 0, 0]
     shares = [found[name, "platelets", ">= 20"] for name in (never, before, not_before)]
     np.testing.assert_array_equal(shares[0][:-1], 1.0)
     np.testing.assert_array_equal(shares[1:], np.where(np.isnan(shares[0]), np.nan, [[0.0], [0.0]]))
