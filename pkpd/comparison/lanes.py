@@ -290,7 +290,10 @@ class CohortLook:
         values: dict[Key, Floats] = {}
         lowest = THRESHOLDS[line][0]
         value, day = nadir(course, line, resolution=RESOLUTION)
-        values["nadir", line, ""], values["nadir_day", line, ""] = value, day
+        # since the first dose of the trial, whichever course the rule counts from
+        first = np.where(course.first_day[:, 0] > 0, course.first_day[:, 0] - 1.0, np.nan)
+        values["nadir", line, ""] = value
+        values["nadir_day", line, ""] = day - first - max(clock.first_doses[0], 0)
         below, _ = days_below(course, line, lowest, resolution=RESOLUTION)
         values["days_below", line, f"< {lowest:g}"] = below
         before = course.laboratory(line)[:, 0]

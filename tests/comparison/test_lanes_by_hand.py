@@ -100,6 +100,17 @@ def test_visits_that_end_before_the_look_tell_of_nobody():
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, np.nan])
 
 
+def test_the_day_of_the_nadir_is_since_the_first_dose():
+    """Doses from day 4 on, the time 3; the lowest count is on the time 12."""
+    late = pkpd.daily("lenalidomide", "10 mg", days="4-8", route="oral")
+    patients = course((12, 12), (12, 14), None, first_day=[1, 1, 0])
+    found = look(late)(patients).values
+    np.testing.assert_array_equal(found["nadir_day", "neutrophils", ""], [9.0, 9.0, np.nan])
+    assert found["nadir", "neutrophils", ""].tolist() == [0.1, 0.1, 2.0]
+    on_time = look(ONE)(patients).values["nadir_day", "neutrophils", ""]
+    np.testing.assert_array_equal(on_time, [12.0, 12.0, np.nan])
+
+
 @pytest.mark.parametrize(("join", "expected"), [("any", [0, 1, 1, 1]), ("all", [0, 0, 0, 1])])
 def test_a_marrow_that_returns_below_a_threshold_breaks_the_rule_at_any_dose(join, expected):
     set_point = {
