@@ -18,6 +18,7 @@ from pkpd.endpoints.clock import (
     ClockDays,
     clock_days,
     clock_of,
+    due_days,
     has_further_cycle,
     rule_days,
 )
@@ -260,8 +261,9 @@ class CohortLook:
     def _status(self, course: Course, number: int) -> NDArray[np.int8]:
         begin, last, stop, _ = rule_days(course, self._clocks[number])
         return evaluate_rule(
-            self.rules[number], course, resolution=RESOLUTION, start=begin, search=last, until=stop
-        ).status
+            self.rules[number], course, resolution=RESOLUTION, start=begin, search=last, until=stop,
+            due=due_days(course, self._clocks[number]),
+        ).status  # fmt: skip
 
     def _grid(
         self, course: Course, days: ClockDays, found: Mapping[str, RecoverySeen]
@@ -281,7 +283,7 @@ class CohortLook:
                 join="all" if rule.join == "all" else "any", resolution=RESOLUTION,
                 definition=recovery_definition(rule), no_leukaemia=rule.no_leukaemia,
                 start=days.start, search=rule_days(course, clocks[here[0]]).search,
-                until=days.until, found=found if same else None,
+                until=days.until, found=found if same else None, due=due_days(course, clock),
             ).status  # fmt: skip
         return status
 

@@ -26,7 +26,8 @@ class Clock:
     that gives no treatment. ``last_fall_day`` is the last day on which a count that falls has done
     so in this cycle, where no other follows;
     ``last_before_look`` is the last dosing day of the cycle before a rule looks. ``treatment`` has
-    the drugs whose doses count.
+    the drugs whose doses count. ``planned_day`` is the day since the first morning on which the
+    clock starts if nothing delays it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Clock:
     last_fall_day: float = np.inf
     last_before_look: int = 0
     treatment: tuple[str, ...] = ()
+    planned_day: int = 0
 
 
 class ClockDays(NamedTuple):
@@ -102,7 +104,8 @@ def clock_of(plan: DosingPlan, name: str, by_day: float | None = None) -> Clock:
     falls = max(begins + int(plan.cycle_days[course]), enough)
     seen = dosed if by_day is None else dosed[dosed < begins + by_day]
     drugs = dict.fromkeys(s.drug for s in plan.slots if not is_supportive(s.drug, s.card))
-    return Clock(name, course, begins, last, first, falls, int(seen[-1]), tuple(drugs))
+    planned = int(plan.planned_start[course]) + begins
+    return Clock(name, course, begins, last, first, falls, int(seen[-1]), tuple(drugs), planned)
 
 
 def has_further_cycle(plan: DosingPlan, clock: Clock) -> bool:
@@ -142,6 +145,12 @@ def clock_days(course: Course, clock: Clock) -> ClockDays:
     until = _next_dose(course, clock)
     falls = np.where(np.isfinite(until), until, first + clock.last_fall_day)
     return ClockDays(start, *(np.where(never, np.nan, day) for day in (last, until, falls)))
+
+
+def due_days(course: Course, clock: Clock) -> Floats:
+    """Day on which each lane's clock starts were it alive, ``[L]``; planned where it never does."""
+    first = course.first_day[:, clock.course].astype(np.float64) - 1.0
+    return np.where(first < 0.0, clock.planned_day, first + clock.first_dose_day)
 
 
 def rule_days(course: Course, clock: Clock) -> ClockDays:

@@ -188,6 +188,7 @@ def evaluate_rule(
     start: ArrayLike | None = None,
     search: ArrayLike | None = None,
     until: ArrayLike | None = None,
+    due: ArrayLike = np.inf,
     found: Mapping[tuple[str, float], RecoverySeen] | None = None,
 ) -> DLTOutcome:
     """Apply a rule to every lane.
@@ -210,6 +211,10 @@ def evaluate_rule(
     until : float or float[L], optional
         First dose of the next cycle. Who is back before it is judged by that, whatever the next
         cycle does; who is not is followed further, under its treatment. Infinite when omitted.
+    due : float or float[L], optional
+        When the clock was to start, days since the first morning: of lanes without a clock who has
+        died by then is told to have died, and who dies later to have had no course. All of them
+        have died when omitted.
     found
         By line and threshold, what `pkpd.endpoints.recovery.recovery_after` returned for the same
         settings and the rule's definition of recovery, where it is at hand already.
@@ -249,6 +254,7 @@ def evaluate_rule(
     status = _who_can_be_judged(
         status, course, begin, look_day(rule), needs_no_leukaemia=rule.no_leukaemia,
         at_once=at_once, last_look=_last_look(course, resolution, None if at_once else defined),
+        due=due,
     )  # fmt: skip
     days = np.stack([verdict.recovery.day for verdict in judged])
     any_line = rule.join == "any"
@@ -277,6 +283,7 @@ def sensitivity(
     start: ArrayLike = 0.0,
     search: ArrayLike | None = None,
     until: ArrayLike | None = None,
+    due: ArrayLike = np.inf,
     found: Found | None = None,
 ) -> DLTSensitivity:
     """Judge "not recovered by day" over a grid of thresholds and days, in one pass per line.
@@ -330,7 +337,7 @@ def sensitivity(
     by_day = [
         _who_can_be_judged(
             status[..., k, :], course, begin, float(day), needs_no_leukaemia=no_leukaemia,
-            last_look=last_look,
+            last_look=last_look, due=due,
         )
         for k, day in enumerate(days)
     ]  # fmt: skip
@@ -382,6 +389,7 @@ def _who_can_be_judged(
     *,
     needs_no_leukaemia: bool,
     last_look: float,
+    due: ArrayLike,
     at_once: bool = False,
 ) -> NDArray[np.int8]:
     """Put the reason in place of the verdict of lanes ``[..., L]`` that cannot be judged."""
@@ -397,7 +405,8 @@ def _who_can_be_judged(
     # alive on the morning of the look, which is protocol day look + 1
     died = course.death_day < look + 1.0
     status = np.where(died & ~(at_once & (status == _DLT)), _DIED, status)
-    unstarted = np.where(np.isfinite(course.death_day), _DIED, _NOT_STARTED)
+    gone = np.isfinite(course.death_day) & (course.death_day <= np.asarray(due))
+    unstarted = np.where(gone, _DIED, _NOT_STARTED)
     return np.where(np.isnan(start), unstarted, status).astype(np.int8)
 
 

@@ -11,6 +11,7 @@ import pkpd
 from pkpd.cards import load_grades
 from pkpd.comparison.lanes import CohortLook
 from pkpd.course.course import Course
+from pkpd.endpoints.dlt import DLTStatus
 from pkpd.schedule import Criterion, plan
 from pkpd.trials import DLTRule
 
@@ -109,6 +110,27 @@ def test_the_day_of_the_nadir_is_since_the_first_dose():
     assert found["nadir", "neutrophils", ""].tolist() == [0.1, 0.1, 2.0]
     on_time = look(ONE)(patients).values["nadir_day", "neutrophils", ""]
     np.testing.assert_array_equal(on_time, [12.0, 12.0, np.nan])
+
+
+@pytest.mark.parametrize("by_day", [12, 42])  # not in the grid of other rules, and in it
+def test_a_course_that_never_began_is_told_of_who_was_alive_when_it_was_due(by_day):
+    """The second course is due on day 29; patients die on day 40, on day 29, on day 28, never."""
+    died = np.array([40, 29, 28, DAYS, 40])
+    hazard = (np.arange(DAYS) >= died[:, None]).astype(float)
+    made = course(*[None] * 5, cumulative_hazard=hazard, death_score=np.full(5, 0.5))
+    # all begin the first; the last would begin the second on day 45, had it not died
+    first_day = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [1, 45]])
+    nothing = np.zeros((5, 2), dtype=np.int64)
+    later = replace(
+        made, first_day=first_day, next_cycle_day=np.full((5, 2), 999),
+        course_names=("first", "second"), cycles_started=nothing,
+    )  # fmt: skip
+    two = plan(ONE.then(ONE, start_day=29), DAYS)
+    name = two.course_names[1]
+    rule = replace(RULE, clock=name, by_day=by_day)
+    one = CohortLook(two, (rule,), load_grades("ctcae_v5"), (1,))
+    never, dead = DLTStatus.NOT_STARTED, DLTStatus.DIED
+    assert one(later).reasons[name].tolist() == [never, never, dead, never, dead]
 
 
 @pytest.mark.parametrize(("join", "expected"), [("any", [0, 1, 1, 1]), ("all", [0, 0, 0, 1])])
