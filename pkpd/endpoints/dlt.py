@@ -17,10 +17,12 @@ not_recovered_from_nadir
 low_count_duration
     A line fails when it is below its threshold for at least ``duration_days`` in one spell within
     the clock's first ``by_day`` days; a spell is cut at the ends of that window. With
-    ``duration_days = 0`` any time below counts. Platelets are the endogenous ones.
+    ``duration_days = 0`` any time below counts, by the end of ``by_day``: in mornings up to the one
+    after it, which would add no day to a spell. Platelets are the endogenous ones.
 low_count_or_transfusion
     The same, or platelets were transfused on ``transfusion_days`` days of any
-    ``transfusion_window_days`` within the window, whatever ``join`` says.
+    ``transfusion_window_days`` of the days 1 to ``by_day``, whatever ``join`` says: a transfusion
+    of the morning after is of the next day.
 
 ``join = "any"``: a DLT if any line fails; ``"all"``: only if all fail.
 

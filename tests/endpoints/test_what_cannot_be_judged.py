@@ -151,6 +151,17 @@ def test_low_for_some_days_is_judged_when_the_window_is_over(join, mornings, kno
     assert found.counts()["too_short"] == (0 if known else len(WINDOW))
 
 
+@pytest.mark.parametrize(("low", "expected"), [((7, 7), DLT), ((8, 8), DLT), ((9, 9), NO)])
+def test_any_time_is_by_the_end_of_the_day(low, expected):
+    """The morning after day 8 is the time 8; a transfusion of that morning is of day 9."""
+    any_time = replace(LOW, kind="low_count_or_transfusion", duration_days=(0.0, 0.0),
+                       transfusion_days=1, transfusion_window_days=1)  # fmt: skip
+    assert evaluate_rule(any_time, counted((low, None))).status.tolist() == [expected]
+    transfused = counted((None, None), (None, None))
+    transfused.transfused[[0, 1], [7, 8]] = True
+    assert evaluate_rule(any_time, transfused).status.tolist() == [DLT, NO]
+
+
 AFTER = {
     "never low": (None, None),
     "both back": ((2, 3), (2, 3)),
