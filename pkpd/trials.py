@@ -149,11 +149,11 @@ class GradeScale:
         Line of :data:`pkpd.schedule.LINES`.
     below
         Limits of grades 1 to 4: a count below ``below[g - 1]`` is of grade `g` or higher.
-        ``relative=True``: the limits are fractions of the baseline count.
     relative
-        Whether the count is compared with its baseline.
-    always_grade_4_below
-        Absolute count (10^9/L) that is grade 4 whatever its baseline; 0 is none.
+        Whether the limits are fractions of the baseline count.
+    always_grade_4_below, evaluable_from
+        Absolute count (10^9/L) that is grade 4 whatever its baseline, and the lowest baseline of
+        patients who are graded; 0 is none.
     source, status, note
         Origin of the limits.
     """
@@ -162,6 +162,7 @@ class GradeScale:
     below: tuple[float, float, float, float]
     relative: bool = False
     always_grade_4_below: float = 0.0
+    evaluable_from: float = 0.0
     source: str = ""
     status: str = "assumed"
     note: str = ""

@@ -111,6 +111,7 @@ def load_grades(name: str | Path) -> Grades:
                     below=row.numbers("below", above=0.0, length=4),
                     relative=relative,
                     always_grade_4_below=row.number("always_grade_4_below", 0.0, minimum=0.0),
+                    evaluable_from=row.number("evaluable_from", 0.0, minimum=0.0),
                     source=row.text("source"),
                     status=row.one_of("status", STATUSES),
                     note=row.text("note", default=""),

@@ -26,7 +26,6 @@ def grade(
     value: ArrayLike,
     *,
     baseline: ArrayLike | None = None,
-    evaluable_from: float = 0.0,
     normal_from: float = 150.0,
 ) -> NDArray[np.int8]:
     """Grade counts; with a nadir as value this is the worst grade of its window.
@@ -40,10 +39,9 @@ def grade(
     value : float[...]
         Counts, 10^9/L.
     baseline : float[...], optional
-        Counts before treatment, 10^9/L; required by relative scales and by ``evaluable_from``.
-    evaluable_from : float
-        Patients with a baseline below this are not evaluable (iwCLL 2008: 1.0 for neutrophils). A
-        relative scale also leaves out baselines below its ``always_grade_4_below``.
+        Counts before treatment, 10^9/L; required by relative scales and by those with an
+        ``evaluable_from``: patients with a baseline below it are not evaluable (iwCLL 2008: 1.0 for
+        neutrophils). A relative scale also leaves out baselines below its ``always_grade_4_below``.
     normal_from : float
         Lower limit of normal: a count at or above it is grade 0 on a relative scale.
 
@@ -61,7 +59,7 @@ def grade(
     count = np.asarray(value, dtype=np.float64)
     unknown = np.isnan(count)
     limits = [np.float64(limit) for limit in scale.below]
-    if scale.relative or evaluable_from > 0.0:
+    if scale.relative or scale.evaluable_from > 0.0:
         if baseline is None:
             raise DataError(
                 where=f"grades of {line}",
@@ -69,7 +67,7 @@ def grade(
                 remedy="give it as baseline",
             )
         before = np.asarray(baseline, dtype=np.float64)
-        needed = max(evaluable_from, scale.always_grade_4_below if scale.relative else 0.0)
+        needed = max(scale.evaluable_from, scale.always_grade_4_below if scale.relative else 0.0)
         unknown = unknown | ~(before >= needed)
         if scale.relative:
             # half of 90 has to reach 45 whatever the rounding

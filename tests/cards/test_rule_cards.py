@@ -10,6 +10,7 @@ import pytest
 from pkpd.cards import load_grades, load_response_criteria, load_rule, load_rules
 from pkpd.cards.rule_cards import rules_with_counts
 from pkpd.errors import CardError
+from pkpd.schedule import LINES
 
 # name -> thresholds (neutrophils, platelets) and day, typed from the wording in `quote`
 WORDED = {
@@ -96,6 +97,7 @@ def test_iwcll_grades_platelets_by_their_fall():
     assert scale.relative
     assert scale.below == (0.89, 0.75, 0.5, 0.25)  # falls of 11, 25, 50, 75 percent
     assert scale.always_grade_4_below == 20.0
+    assert [load_grades("iwcll_2008").scale(line).evaluable_from for line in LINES] == [1.0, 0.0]
 
 
 def test_eln_2022_order_and_counts():

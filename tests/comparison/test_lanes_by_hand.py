@@ -112,6 +112,15 @@ def test_the_day_of_the_nadir_is_since_the_first_dose():
     np.testing.assert_array_equal(on_time, [12.0, 12.0, np.nan])
 
 
+def test_neutrophils_below_1_before_treatment_have_no_grade_of_the_iwcll():
+    """The first is low (0.1) from the first morning on; the second from the time 6."""
+    made = CohortLook(plan(ONE, DAYS), (RULE,), load_grades("iwcll_2008"), (1, 8))
+    found = made(course((0, 9), (6, 9), None)).values
+    np.testing.assert_array_equal(found["grade_4", "neutrophils", "< 0.5"], [np.nan, 1.0, 0.0])
+    ctcae = look(ONE)(course((0, 9), (6, 9), None)).values
+    np.testing.assert_array_equal(ctcae["grade_4", "neutrophils", "< 0.5"], [1.0, 1.0, 0.0])
+
+
 @pytest.mark.parametrize("by_day", [12, 42])  # not in the grid of other rules, and in it
 def test_a_course_that_never_began_is_told_of_who_was_alive_when_it_was_due(by_day):
     """The second course is due on day 29; patients die on day 40, on day 29, on day 28, never."""

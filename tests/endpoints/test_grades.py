@@ -59,15 +59,16 @@ def test_iwcll_notes_of_the_table():
     # below 20 is grade 4 at any fall; from below 20 not evaluable; above normal no grade
     values, before = [19.0, 15.0, 160.0, 140.0], [22.0, 19.0, 300.0, 300.0]
     assert grade(IWCLL, "platelets", values, baseline=before).tolist() == [4, -1, 0, 3]
-    # neutrophils: not evaluable when below 1.0 before treatment
-    graded = grade(
-        IWCLL, "neutrophils", [0.4, 0.4, 0.9], baseline=[0.9, 1.0, 3.0], evaluable_from=1.0
-    )
+    # neutrophils: not evaluable when below 1.0 before treatment, as the card says
+    graded = grade(IWCLL, "neutrophils", [0.4, 0.4, 0.9], baseline=[0.9, 1.0, 3.0])
     assert graded.tolist() == [-1, 4, 3]
+    assert grade(CTCAE, "neutrophils", [0.4], baseline=[0.9]).tolist() == [4]
 
 
 def test_baseline_is_asked_for():
     with pytest.raises(DataError, match="baseline"):
         grade(IWCLL, "platelets", 30.0)
+    with pytest.raises(DataError, match="baseline"):
+        grade(IWCLL, "neutrophils", 0.4)
     with pytest.raises(PkpdError, match="blasts"):
         grade(CTCAE, "blasts", 30.0)
