@@ -99,6 +99,22 @@ def test_death_comes_when_survival_falls_below_the_score():
     assert death_days(hazard, np.array([np.exp(-0.7)]))[0] == np.inf
 
 
+@pytest.mark.parametrize(
+    ("neutrophils", "platelets", "expected"),
+    [(0.1, 10.0, "none"), (0.9, 99.0, "none"), (0.9, 100.0, "CRi"), (1.0, 99.0, "CRi"),
+     (1.0, 100.0, "CR")],
+)  # fmt: skip
+def test_iwg_2003_asks_a_remission_for_one_recovered_line(neutrophils, platelets, expected):
+    """A marrow that was emptied by treatment has few blasts, and is no remission."""
+    made = courses(
+        neutrophils=np.full((1, 60), neutrophils),
+        platelets=np.full((1, 60), platelets),
+        marrow_blasts=dip(40.0, 1, 13, normal=1.0),
+    )
+    code, _, codes = best_response(made, load_response_criteria("iwg_2003_aml"))
+    assert codes[code[0]] == expected
+
+
 def test_eln_2022_distinguishes_counts():
     criteria = load_response_criteria("eln_2022")
     low_platelets = np.full((1, 60), 60.0)
