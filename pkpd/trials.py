@@ -32,7 +32,7 @@ class DLTRule:
         Name of its card.
     kind
         ``not_recovered``: on day `by_day` the lines of `criteria` are not at their thresholds.
-        ``not_recovered_from_nadir``: the same, of lines since their last count below `nadir_below`.
+        ``not_recovered_from_nadir``: the same, only for lines that fell below `nadir_below`.
         ``low_count_duration``: a line is below its threshold for `duration_days` on end, within
         `by_day` days. ``low_count_or_transfusion``: the same, or platelets are transfused on
         `transfusion_days` of any `transfusion_window_days`. ``not_count_based``: the published
@@ -57,11 +57,13 @@ class DLTRule:
     duration_days
         For each criterion, how long a low count must last; 0 is any time.
     nadir_below
-        For each criterion, the count below which the rule applies to the line.
+        For each criterion, the count below which it applies to the line, since the last such count.
     transfusion_days, transfusion_window_days
         For ``low_count_or_transfusion``.
-    disease, quote
-        Where the rule was used; wording of the source, or its paraphrase.
+    disease
+        Where the rule was used.
+    quote
+        Wording of the source, or its paraphrase.
     source, status, note
         Origin, and how well the wording and the numbers are known; what is assumed.
     """
@@ -147,13 +149,11 @@ class GradeScale:
         Line of :data:`pkpd.schedule.LINES`.
     below
         Limits of grades 1 to 4: a count below ``below[g - 1]`` is of grade `g` or higher.
-        ``relative=True``: the limits are fractions of the baseline count.
     relative
-        Whether the count is compared with its baseline.
-    always_grade_4_below
-        Absolute count (10^9/L) that is grade 4 whatever its baseline; 0 is none.
-    evaluable_from
-        Counts of patients with a baseline below this (10^9/L) are not graded; 0 is none.
+        Whether the limits are fractions of the baseline count.
+    always_grade_4_below, evaluable_from
+        Absolute count (10^9/L) that is grade 4 whatever its baseline, and the lowest baseline of
+        patients who are graded; 0 is none.
     source, status, note
         Origin of the limits.
     """
