@@ -58,7 +58,7 @@ def same_code(one: Problem, other: Problem) -> str:
 
     Of ``$SUBROUTINES`` ADVAN and TRANS are compared, not tolerances.
     """
-    for name, words in (("SUBROUTINES", r"(ADVAN\d+|TRANS\d+)"), ("MODEL", r"[^\s,=]+")):
+    for name, words in (("SUBROUTINES", r"(ADVAN\d+|TRANS\d+)"), ("MODEL", r"[^\s,=()]+")):
         told = (record.text.upper() if (record := p.one(name)) else "" for p in (one, other))
         first, second = (sorted(set(re.findall(words, text))) for text in told)
         if first != second:

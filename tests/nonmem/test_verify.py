@@ -211,6 +211,7 @@ def test_only_tables_that_the_stream_writes_are_compared(tmp_path):
         ("$SUBR ADVAN13 TOL=9", "$SUBROUTINE ADVAN13 TOL=6", ""),
         ("$MODEL COMP=(A) COMP=(B)", "$MODEL COMP=(A) COMP=(C)", "MODEL"),
         ("$MODEL COMP=(A)", "$MODEL  COMP=(a)", ""),
+        ("$MODEL COMP = (A, DEFOBS) COMP=", "$MODEL COMP=(A,DEFOBS) COMP", ""),
     ],
 )
 def test_a_listing_of_another_structure_is_of_another_stream(mine, its, name):
