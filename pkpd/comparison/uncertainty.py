@@ -195,8 +195,8 @@ def paired_difference(outcome_a: ArrayLike, outcome_b: ArrayLike) -> Difference:
 
     Notes
     -----
-    An interval whose end is nearer to none than one patient of a draw ends at none: what is left
-    there when the chance of the patients is taken out are draws without any difference.
+    An interval of shares whose end is nearer to none than one patient of a draw ends at none: what
+    is left there when the chance of the patients is taken out are draws without any difference.
     """
     a, b = matrix_of(outcome_a), matrix_of(outcome_b)
     if a.shape != b.shape:
@@ -209,7 +209,8 @@ def paired_difference(outcome_a: ArrayLike, outcome_b: ArrayLike) -> Difference:
     found = crossed(d)
     lower, upper = _interval(found)
     one = 1.0 / np.isfinite(d).sum(axis=1).mean()
-    if lower < upper:
+    shares = np.isin(d, (-1.0, 0.0, 1.0)) | np.isnan(d)
+    if lower < upper and shares.all():
         lower, upper = 0.0 if 0.0 < lower < one else lower, 0.0 if -one < upper < 0.0 else upper
     probability, error = _probability_below(d)
     mc_error = found.mc_error

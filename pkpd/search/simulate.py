@@ -341,9 +341,12 @@ def answer(
             kept[cohort.id] = store
     there = {name for store in kept.values() for name in store}
     if "late_start" in there:
-        # nothing is late where nothing waits
-        for store in kept.values():
-            store.setdefault("late_start", np.zeros_like(store["days_low"]))
+        # nothing is late where nothing waits, and what waits beyond the days simulated is not known
+        for name, store in kept.items():
+            courses_of = plans[name].regimen.courses
+            waits = any(c.gate or (c.between and c.cycles > 1) for c in courses_of)
+            of_all = np.full_like(store["days_low"], np.nan if waits else 0.0)
+            store.setdefault("late_start", of_all)
     mine = {name: one for name, one in measures.items() if name in there}
     return Answer(view.name, mine, kept, view.ready[0].simulated)
 

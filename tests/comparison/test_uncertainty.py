@@ -200,6 +200,13 @@ def test_an_interval_of_a_difference_is_no_finer_than_a_patient():
     assert (turned.lower, turned.upper) == (0.0, pytest.approx(-found.lower))
 
 
+def test_a_difference_in_units_of_its_own_has_its_own_ends():
+    """One patient of 40 is .025 of a share, and nothing of mg a week."""
+    shift = np.linspace(0.02, 0.10, 30)[:, None]
+    found = paired_difference(np.broadcast_to(5.0 + shift, (30, 40)), np.full((30, 40), 5.0))
+    assert found.lower == pytest.approx(0.024, abs=0.001)
+
+
 def test_interval_coverage_with_many_patients():
     rng = np.random.default_rng(7)
     coverage = []

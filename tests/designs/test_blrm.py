@@ -238,9 +238,11 @@ def test_wrong_settings_are_refused():
 def test_a_certainty_beside_another_of_overdose_control_is_refused():
     design = BLRM(levels=3, amounts=(10, 20, 40), reference=20, certainty=0.4)
     assert design.overdose == OverdoseControl(0.33, 0.4)
-    assert replace(design, overdose=None, certainty=0.3).overdose.certainty == 0.3
+    for certainty in (0.3, 0.25):  # the latter is the usual one: it kept 0.4
+        assert replace(design, certainty=certainty).overdose == OverdoseControl(0.33, certainty)
+    given = replace(design, overdose=OverdoseControl(0.33, 0.4))
     with pytest.raises(PkpdError, match=r"it is 0.3, and overdose has 0.4"):
-        replace(design, certainty=0.3)
+        replace(given, certainty=0.3)
 
 
 def test_the_reason_tells_that_the_largest_increase_held_the_dose_back():

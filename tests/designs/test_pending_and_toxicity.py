@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from pkpd.designs import Pending, TiteBOIN, TiteCRM, TrialData
+from pkpd.designs import BOIN, Pending, TiteBOIN, TiteCRM, TooToxic, TrialData
 
 
 def test_a_stop_for_toxicity_counts_those_who_are_pending():
@@ -39,3 +39,14 @@ def test_after_the_initial_doses_nobody_goes_up_before_something_is_known(pendin
     found = design.next_dose(seen)
     assert found.level == level
     assert "one dose higher once nobody is pending" in found.reason
+
+
+def test_a_dose_that_nobody_has_had_stops_no_trial():
+    """The uniform prior alone, 1 - limit, is above a certainty of .72."""
+    design = BOIN(levels=3, target=0.2, start=2, stops=(TooToxic(0.2, 0.72),))
+    found = design.next_dose(TrialData((0, 3, 0), (0, 0, 0), 2))
+    assert "too toxic" not in found.reason
+    assert found.level == 3
+    assert float(design.exceeds(TrialData((0, 3, 0), (0, 0, 0), 2), 1, 0.2)[0]) == 0.0
+    told = design.exceeds(TrialData((3, 3, 0), (0, 0, 0), 2), 1, 0.2)
+    assert float(told[0]) == pytest.approx(stats.beta.sf(0.2, 1, 4))

@@ -20,7 +20,7 @@ NEXT = ("target", "highest")
 
 
 class _OfInterval(float):
-    """A number that follows from the interval of a design, and moves with another."""
+    """A number that follows from the interval or certainty of a design, and moves with another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +82,13 @@ class BLRM(ModelDesign):
             object.__setattr__(self, "target", _OfInterval((low + high) / 2))
         over = self.overdose
         if over is None:
-            over = OverdoseControl(_OfInterval(high), self.certainty)
+            over = OverdoseControl(_OfInterval(high), _OfInterval(self.certainty))
+        elif isinstance(over.certainty, _OfInterval):
+            over = replace(over, certainty=_OfInterval(self.certainty))
         elif self.certainty not in (BLRM.certainty, over.certainty):
             what = f"it is {self.certainty:g}, and overdose has {over.certainty:g}"
             self._refuse("certainty", what, "one of them", "set overdose alone, or to None")
-        elif isinstance(over.limit, _OfInterval):
+        if isinstance(over.limit, _OfInterval):
             over = replace(over, limit=_OfInterval(high))
         object.__setattr__(self, "overdose", over)
         super().__post_init__()

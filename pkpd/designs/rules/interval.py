@@ -238,10 +238,12 @@ class IntervalDesign(Design):
         """Posterior probability under a uniform prior of the dose's own risk.
 
         Pending patients have no DLT so far and count so, as where a dose is dropped: a DLT is known
-        at once, and without those who wait for one, DLTs alone would come in.
+        at once, and without those who wait for one, DLTs alone would come in. Of a dose that nobody
+        has had the prior alone tells nothing: 0.
         """
         data = self._batch(data, level, limit)
-        return beta_exceeds(data.dlts[:, level - 1], data.treated[:, level - 1], limit)
+        dlts, treated = data.dlts[:, level - 1], data.treated[:, level - 1]
+        return np.where(treated > 0, beta_exceeds(dlts, treated, limit), 0.0)
 
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Rate at the present dose beside the boundaries."""
