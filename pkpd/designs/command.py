@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from pkpd.cards.tables import read_toml
@@ -14,7 +15,7 @@ from pkpd.designs.exact.characteristics import characteristics
 from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.exact.pathways import pathways
 from pkpd.designs.kinds import check_risks
-from pkpd.designs.predicted import Predicted, by_dose, error_lines, judged_lines, predicted_lines
+from pkpd.designs.predicted import Predicted, by_dose, over_draws, predicted_lines
 from pkpd.designs.rules.crm import TiteCRM
 from pkpd.designs.rules.three_plus_three import RollingSix
 from pkpd.designs.rules.tite_boin import TiteBOIN
@@ -154,15 +155,23 @@ def _under_prediction(file: DesignFile, found: Predicted, how: Mapping[str, Any]
     kind = "exact for simulated risks" if exact else "simulated, as the risks are"
     yield f"Operating characteristics, {kind}: predicted from {file.schedules}."
     if exact:
-        yield from predicted_lines(file, found, enumerate_courses(file.design))
-        yield from _days_beside(file, mean, how)
+        courses = enumerate_courses(file.design)
+        made = characteristics(file.design, found.risks, courses=courses)
+        yield from predicted_lines(file, found, made)
+        yield from _days_beside(file, found.risks, how)
         return
-    made = _characteristics(file, mean, None, how)
-    yield from characteristics_lines(made, file.doses, "predicted risk", found.errors)
+    assert file.accrual is not None
+    made = simulate_trials(
+        file.design, found.risks, accrual=file.accrual, times=file.times, weight=file.weight,
+        responses=responses_of(file, mean), **_of_each(found.risks, how),
+    )  # fmt: skip
+    yield from predicted_lines(file, found, made)
     yield from _who_is_not_backfilled(file, mean)
-    yield "The risks are the means over draws of the parameters."
-    yield from error_lines(found, "The trials are simulated with these simulated risks")
-    yield from judged_lines(file, found)
+
+
+def _of_each(risks: np.ndarray, how: Mapping[str, Any]) -> dict[str, Any]:
+    """Share the trials out among the draws of the risks, two at least to each."""
+    return {**how, "trials": max(2, -(-how["trials"] // len(risks)))}
 
 
 def _operating(
@@ -177,7 +186,7 @@ def _operating(
         yield from characteristics_lines(found, file.doses)
         yield from _who_is_not_backfilled(file, scenario)
         if exact:
-            yield from _days_beside(file, scenario, how)
+            yield from _days_beside(file, np.array([scenario.risks]), how)
 
 
 def _who_is_not_backfilled(file: DesignFile, scenario: Scenario) -> Iterator[str]:
@@ -185,8 +194,11 @@ def _who_is_not_backfilled(file: DesignFile, scenario: Scenario) -> Iterator[str
         yield "No rates of response are given: nobody is backfilled."
 
 
-def _days_beside(file: DesignFile, scenario: Scenario, how: Mapping[str, Any]) -> Iterator[str]:
-    """Say how long trials take that are exact but for their days, where the file tells enough."""
+def _days_beside(file: DesignFile, risks: np.ndarray, how: Mapping[str, Any]) -> Iterator[str]:
+    """Say how long trials take that are exact but for their days, where the file tells enough.
+
+    Over the draws of the risks, ``[draws, levels]``.
+    """
     if file.accrual is None and file.times is None:
         return
     if file.accrual is None or file.times is None:
@@ -194,10 +206,10 @@ def _days_beside(file: DesignFile, scenario: Scenario, how: Mapping[str, Any]) -
         yield f"How long trials take is simulated where there is a table [{missing}], too."
         return
     found = simulate_trials(
-        file.design, scenario.risks, accrual=file.accrual, times=file.times, weight=file.weight,
-        **how,
+        file.design, risks, accrual=file.accrual, times=file.times, weight=file.weight,
+        **_of_each(risks, how),
     )  # fmt: skip
-    yield days_line(found)
+    yield days_line(over_draws(found))
 
 
 def _characteristics(

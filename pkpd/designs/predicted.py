@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import xarray as xr
 
 from pkpd.designs.design_card import DesignFile
-from pkpd.designs.exact.characteristics import characteristics
-from pkpd.designs.exact.courses import Courses
 from pkpd.designs.text import characteristics_lines
 from pkpd.errors import PkpdError
 
-_BY_TARGET = ("right", "correct", "too_high", "overdosed")
+_BY_TARGET = ("right", *(f"{name}{of}" for name in ("correct", "too_high", "overdosed")
+                         for of in ("", "_se")))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,8 @@ def by_dose(file: DesignFile, found: Predicted) -> Predicted:
     )
 
 
-def predicted_lines(file: DesignFile, found: Predicted, courses: Courses) -> Iterator[str]:
-    """Tell exact operating characteristics under predicted risks, averaged over their draws.
+def predicted_lines(file: DesignFile, found: Predicted, made: xr.Dataset) -> Iterator[str]:
+    """Tell operating characteristics under predicted risks, averaged over their draws.
 
     Parameters
     ----------
@@ -82,27 +82,44 @@ def predicted_lines(file: DesignFile, found: Predicted, courses: Courses) -> Ite
         The design.
     found
         Risks, as `by_dose` gives them.
-    courses
-        Of the design.
+    made
+        Of each draw, as `pkpd.designs.characteristics` or `pkpd.designs.simulate_trials` gives
+        them.
 
     Yields
     ------
     str
         A line.
     """
-    exact = characteristics(file.design, found.risks, courses=courses)
-    plain = exact.drop_vars([name for name in _BY_TARGET if name in exact])
-    mean = plain.mean("draw", keep_attrs=True)
+    mean = over_draws(made.drop_vars([name for name in _BY_TARGET if name in made]))
     yield from characteristics_lines(mean, file.doses, risk="predicted risk", errors=found.errors)
-    if "correct" in exact:
-        low, high = exact["correct"].quantile([0.05, 0.95]).values
-        yield (
-            f"The dose closest to the target {exact.attrs['target']:g}, another in each draw, is "
-            f"selected with probability {float(exact['correct'].mean()):.3f} (90 % of draws: "
-            f"{low:.3f} to {high:.3f})."
+    if "correct" in made:
+        closest = (
+            f"The dose closest to the target {made.attrs['target']:g}, another in each draw, is "
+            f"selected with probability {float(made['correct'].mean()):.3f}"
         )
-    yield from error_lines(found, "The characteristics are exact for these simulated risks")
+        if "correct_se" in made:
+            error = float(over_draws(made[["correct", "correct_se"]])["correct_se"])
+            yield f"{closest} +- {error:.3f}."
+        else:
+            low, high = made["correct"].quantile([0.05, 0.95]).values
+            yield f"{closest} (90 % of draws: {low:.3f} to {high:.3f})."
+    simulated = "selected_se" in made
+    given = "The trials are simulated with" if simulated else "The characteristics are exact for"
+    yield from error_lines(found, f"{given} these simulated risks")
     yield from judged_lines(file, found)
+
+
+def over_draws(made: xr.Dataset) -> xr.Dataset:
+    """Means over the draws of the risks, and the Monte Carlo errors of these means."""
+    out = made.mean("draw", keep_attrs=True)
+    draws = made.sizes["draw"]
+    for name in made:
+        if str(name).endswith("_se"):
+            out[name] = np.sqrt((made[name] ** 2).sum("draw", keep_attrs=True)) / draws
+    if "trials" in made.attrs:
+        out.attrs["trials"] = made.attrs["trials"] * draws
+    return out
 
 
 def error_lines(found: Predicted, given: str) -> Iterator[str]:

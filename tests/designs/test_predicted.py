@@ -63,6 +63,34 @@ def test_nobody_is_backfilled_under_predicted_risks_and_that_is_told(path):
     assert "No rates of response are given: nobody is backfilled." in lines
 
 
+def test_trials_are_simulated_over_the_draws_and_not_at_their_mean(path):
+    """At the mean, .5, no dose is selected in .83 of trials; of the draws 0 and 1 in half."""
+    text = FILE.replace('doses = ["5 mg", "10 mg"]', 'doses = ["5 mg"]')
+    text = text.replace('name = "3+3"\nde_escalate = false', 'name = "rolling six"')
+    path.write_text(f"{text}[window]\ndays = 28\n[accrual]\nevery_days = 60\n")
+    sure = Predicted(("5 mg",), np.repeat([[0.0], [1.0]], 5, axis=0), (1.0,))
+    lines = list(design_lines(path, operating=True, trials=200, predict=lambda file, **how: sure))
+    none = next(line for line in lines if line.startswith("none / all")).split()
+    assert float(none[3]) == 50.0
+    assert any("200 trials simulated" in line for line in lines)
+
+
+def test_days_of_exact_trials_are_over_the_draws_too(path):
+    """Patients at the mean risk are more than over draws without and with toxicity."""
+    path.write_text(f"{FILE}[window]\ndays = 28\n[accrual]\nevery_days = 10\n")
+    sure = Predicted(("5 mg", "10 mg"), np.array([[0.0, 0.0], [1.0, 1.0]]), (1.0, 1.0))
+    lines = list(design_lines(path, operating=True, trials=400, predict=lambda file, **how: sure))
+    days = float(next(line for line in lines if "It takes" in line).split()[2])
+    alone = []
+    for risk in (0.0, 1.0):
+        one = Predicted(("5 mg", "10 mg"), np.full((1, 2), risk), (1.0, 1.0))
+        told = design_lines(
+            path, operating=True, trials=400, predict=lambda file, one=one, **how: one
+        )
+        alone.append(float(next(line for line in told if "It takes" in line).split()[2]))
+    assert days == pytest.approx(np.mean(alone), rel=0.03)
+
+
 def test_cohorts_that_are_not_the_doses_are_refused(path):
     file = load_design(path)
     same = by_dose(file, Predicted(("a", "b"), RISKS, (1.0, 1.0)))
