@@ -86,6 +86,8 @@ def main() -> None:
         settings, folds=given.folds, draws=given.draws, cluster=given.cluster, jobs=given.workers,
     )  # fmt: skip
     for fold in folds:
+        if given.figures or given.ship is not None:
+            fold.posterior.require_converged("scores of left-out studies")
         others = [term for term in likelihood.terms if term.study not in fold.studies]
         mine = list(fold.rows.rows.values())
         rows.append([row for row in mine if of_one_arm(row)])

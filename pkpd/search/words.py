@@ -273,6 +273,9 @@ def _elsewhere(found: SearchResult) -> list[str]:
         text = f"{IN_WORDS[name].capitalize()}: {kept} of {len(one.members)} schedules allowed"
         same = [str(found.short_list.index(m) + 1) for m in own if m in found.short_list]
         new = [m for m in own if m not in found.short_list]
+        lost = dict.fromkeys(x.of for x in found.menu.limits if x.of not in one.measures)
+        if lost:
+            text += f" (without figures of {', '.join(lost)}, whose limits are not asked there)"
         if own:
             text += f"; its own short list: {', '.join(same)}{'; ' if same and new else ''}"
             text += "; ".join(new)

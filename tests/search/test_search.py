@@ -630,6 +630,18 @@ def test_a_view_without_objectives_lists_nothing(found):
     )
 
 
+def test_a_limit_that_a_view_cannot_be_asked_is_named(found):
+    limits = (*found.menu.limits, Limit("remission", at_least=0.3))
+    other = replace(
+        found,
+        menu=replace(found.menu, limits=limits),
+        answers={**found.answers, PRIOR: found.answers[WITHOUT]},
+        objectives={**found.objectives, PRIOR: ()},
+    )
+    told = next(line for line in other.summary().split("\n") if "published outcome:" in line)
+    assert "(without figures of remission, whose limits are not asked there)" in told
+
+
 @pytest.mark.slow
 def test_the_answer_is_repeated_under_the_prior_and_in_the_other_marrow():
     if shipped_posterior() is None:
