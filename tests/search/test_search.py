@@ -206,15 +206,21 @@ def test_a_cycle_that_waits_for_counts_is_late_as_often_as_in_a_comparison(tmp_p
         assert float(share.sel(schedule=member)) == pytest.approx(1.0 - on_time[member], abs=1e-6)
 
 
-def test_a_cycle_beyond_the_days_simulated_is_not_known_to_be_on_time(tmp_path):
-    """It counted as never late, and won."""
+def gated_menu(folder, change):
+    """Write a menu of two cycles with a gate between, of which the highest dose has a change."""
     gated = FILE.replace(
         'modifications = ["counts"]',
         "cycles = 2\nbetween = {{ neutrophils = 1.0, max_wait_days = 14 }}",
     )
-    alone = '"25 mg" }\nchange.treatment = { cycle_days = 200 }\n'
-    path = tmp_path / "menu.toml"
+    alone = f'"25 mg" }}\nchange.treatment = {{ {change} }}\n'
+    path = folder / "menu.toml"
     path.write_text(gated.format(kind='kind = "menu"', rows=ROWS.replace('"25 mg" }\n', alone)))
+    return path
+
+
+def test_a_cycle_beyond_the_days_simulated_is_not_known_to_be_on_time(tmp_path):
+    """It counted as never late, and won."""
+    path = gated_menu(tmp_path, "cycle_days = 200")
     menu = replace(load_menu(path), limits=(), **SIZE)
     data = search_schedules(menu, marrow="friberg", repeat=False).dataset.sel(view=WITHOUT)
     assert np.isnan(float(data["figure"].sel(schedule="high", measure="late_start")))
@@ -223,13 +229,7 @@ def test_a_cycle_beyond_the_days_simulated_is_not_known_to_be_on_time(tmp_path):
 
 def test_nothing_is_late_where_nothing_waits(tmp_path):
     """A limit on late cycles left out the schedule that has none."""
-    gated = FILE.replace(
-        'modifications = ["counts"]',
-        "cycles = 2\nbetween = {{ neutrophils = 1.0, max_wait_days = 14 }}",
-    )
-    alone = '"25 mg" }\nchange.treatment = { between = "none" }\n'
-    path = tmp_path / "menu.toml"
-    path.write_text(gated.format(kind='kind = "menu"', rows=ROWS.replace('"25 mg" }\n', alone)))
+    path = gated_menu(tmp_path, 'between = "none"')
     limits = (Limit("late_start", at_most=0.01, probability=0.01),)
     menu = replace(load_menu(path), limits=limits, **SIZE)
     data = search_schedules(menu, marrow="friberg", repeat=False).dataset.sel(view=WITHOUT)
