@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from pkpd.designs import BOIN, Pending, TiteBOIN, TiteCRM, TooToxic, TrialData
+from pkpd.designs import BOIN, BackfillBOIN, Pending, TiteBOIN, TiteCRM, TooToxic, TrialData
 
 
 def test_a_stop_for_toxicity_counts_those_who_are_pending():
@@ -13,6 +13,27 @@ def test_a_stop_for_toxicity_counts_those_who_are_pending():
     seen = TrialData((3, 0, 0), (1, 0, 0), current=1, pending=(Pending(1, 0.9), Pending(1, 0.9)))
     found = float(TiteBOIN(levels=3, target=0.3).exceeds(seen, 1, 0.3)[0])
     assert found == pytest.approx(stats.beta.sf(0.3, 2, 3))  # .652, and not .91
+
+
+@pytest.mark.parametrize("pending", [0, 1, 6])
+def test_backfilled_patients_who_are_pending_hide_no_stop_for_toxicity(pending):
+    """As they hide no dose that is dropped: each counts when its assessment has ended."""
+    assessed, dlts = 6, 4
+    seen = TrialData(
+        (assessed + pending, 3, 0),
+        (dlts, 0, 0),
+        current=2,
+        pending=tuple(Pending(1, 0.5) for _ in range(pending)),
+        backfilled=(3 + pending, 0, 0),
+        responses=(1, 0, 0),
+    )
+    design = BackfillBOIN(levels=3, target=0.3, elimination=0.99, stops=(TooToxic(0.3, 0.95),))
+    found = float(design.exceeds(seen, 1, 0.3)[0])
+    assert found == pytest.approx(stats.beta.sf(0.3, 1 + dlts, 1 + assessed - dlts))
+    decision = design.next_dose(seen)
+    assert decision.action.name == "STOP"
+    assert "exceeds 0.3 with probability 0.971" in decision.reason
+    assert not decision.eliminated
 
 
 def test_a_weight_below_nothing_is_no_escalation_whatever_it_is():

@@ -237,11 +237,12 @@ class IntervalDesign(Design):
     def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
         """Posterior probability under a uniform prior of the dose's own risk.
 
-        Pending patients have no DLT so far and count so, as where a dose is dropped: a DLT is known
-        at once, and without those who wait for one, DLTs alone would come in. Of a dose that nobody
-        has had the prior alone tells nothing: 0.
+        Of the patients by whom a dose is dropped. A design that decides while patients are pending
+        counts them as without a DLT so far: a DLT is known at once, and DLTs alone would come in.
+        One that waits for its cohorts leaves out who is pending, backfilled patients that is. Of a
+        dose that nobody has had the prior alone tells nothing: 0.
         """
-        data = self._batch(data, level, limit)
+        data = self._assessed(self._batch(data, level, limit))
         dlts, treated = data.dlts[:, level - 1], data.treated[:, level - 1]
         return np.where(treated > 0, beta_exceeds(dlts, treated, limit), 0.0)
 
