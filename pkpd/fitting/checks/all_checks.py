@@ -35,7 +35,7 @@ from pkpd.fitting.checks.vpc import VPC, vpc
 from pkpd.fitting.draws import Draws, Fitted
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
-from pkpd.fitting.model.population_parameters import held, start_values
+from pkpd.fitting.model.population_parameters import start_values
 
 SMALL_P = 0.01
 """Probability of npde as odd as these under the model, below which the verdict says so."""
@@ -180,14 +180,14 @@ class Checks:
     def information(self) -> dict[str, float]:
         """Minus twice the log-likelihood, AIC and BIC of maximum likelihood; else empty.
 
-        BIC stands with the penalty of the number of subjects and of observations.
+        BIC stands with the penalty of the number of subjects and of observations. ``parameters``
+        are those that the data measure: residual errors of lines without a measurement are not.
         """
         value = getattr(self.fit, "log_likelihood", None)
         if self.sampled or not hasattr(self.fit, "estimates") or value is None:
             return {}
         minus = -2.0 * float(value)
-        model = self.likelihood.model
-        n = len(set(start_values(model)) - held(model))
+        n = len(FreeParameters(self.likelihood).counted)
         return {
             "-2 log-likelihood": minus,
             "parameters": n,

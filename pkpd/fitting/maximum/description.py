@@ -200,10 +200,10 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
     -------
     dict
         ``source``, ``data`` (a digest), ``subjects``, ``observations``; ``structure``, and whether
-        parameters of a record hold ``forward``; ``kinds`` of
-        the estimated parameters and values of the ``held`` ones, by name; ``forms``, what else
-        defines the parameters; ``start`` of the estimated ones; ``model``, all of
-        it but starts and the insides of functions; ``functions``, what those compute
+        parameters of a record hold ``forward``; ``kinds`` of the estimated parameters and values of
+        the ``held`` ones, by name, without residual errors of lines that the data do not measure;
+        ``forms``, what else defines the parameters; ``start`` of the estimated ones; ``model``, all
+        of it but starts and the insides of functions; ``functions``, what those compute
         (`pkpd.fitting.maximum.predicted.of_functions`); ``by_subject``, a digest for each subject
         of each column. The only coefficient of a residual error is named as in a combined one
         (``sigma_<line>_proportional``).
@@ -227,8 +227,14 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
         "observations": len(dataset.observations),
         "structure": [type(model.structure).__name__, *model.structure.parameters],
         "forward": carries_forward(model.structure),
-        "kinds": {single.get(n, n): k for n, k in zip(free.names, free.kinds, strict=True)},
-        "held": {single.get(n, n): float(v) for n, v in free.held.items()},
+        "kinds": {
+            single.get(n, n): k
+            for n, k in zip(free.names, free.kinds, strict=True)
+            if n in free.counted
+        },
+        "held": {
+            single.get(n, n): float(v) for n, v in free.held.items() if n not in free.unmeasured
+        },
         "forms": forms,
         "start": {name: free.begun[name] for name in free.names},
         "model": _model_words(model, priors),

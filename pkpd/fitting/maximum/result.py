@@ -158,21 +158,29 @@ class MaximumLikelihood:
         return -0.5 * (float(np.sum(self.by_subject)) + self.constant)
 
     @property
+    def counted(self) -> tuple[str, ...]:
+        """Names of the parameters that AIC and BIC count: of ``names``, those the data measure.
+
+        The residual error of a line without a measurement is none of them.
+        """
+        return FreeParameters(self.likelihood).counted
+
+    @property
     def aic(self) -> float:
-        """Akaike's criterion, from ``log_likelihood``."""
-        return -2.0 * self.log_likelihood + 2.0 * len(self.names)
+        """Akaike's criterion, from ``log_likelihood``, with the number of ``counted``."""
+        return -2.0 * self.log_likelihood + 2.0 * len(self.counted)
 
     @property
     def bic(self) -> float:
         """Schwarz's criterion with the number of observations."""
         n = len(self.likelihood.dataset.observations)
-        return -2.0 * self.log_likelihood + float(np.log(n)) * len(self.names)
+        return -2.0 * self.log_likelihood + float(np.log(n)) * len(self.counted)
 
     @property
     def bic_subjects(self) -> float:
         """Schwarz's criterion with the number of subjects."""
         n = self.likelihood.n_subjects
-        return -2.0 * self.log_likelihood + float(np.log(n)) * len(self.names)
+        return -2.0 * self.log_likelihood + float(np.log(n)) * len(self.counted)
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -347,6 +355,14 @@ class MaximumLikelihood:
             f"{self.likelihood.model.joint!r}"
         ]
 
+    def _count_told(self) -> str:
+        """Say how many parameters AIC and BIC count, and which they do not."""
+        count = len(self.counted)
+        told = f"{count} parameter{'' if count == 1 else 's'}"
+        if not (left := [name for name in self.names if name not in self.counted]):
+            return told
+        return f"{told}, without {', '.join(left)} of lines that the data do not measure"
+
     def summary(self) -> str:
         """Tell the fit in text."""
         table = self.table()
@@ -359,7 +375,7 @@ class MaximumLikelihood:
             f"{-2 * self.log_likelihood:.3f} with n log 2 pi",
             *self._of_joint_prior(),
             f"AIC {self.aic:.2f}, BIC {self.bic:.2f} by observations, {self.bic_subjects:.2f} by "
-            "subjects",
+            f"subjects; {self._count_told()}",
             f"{'converged' if self.converged else 'NOT CONVERGED'} after {self.iterations} "
             f"gradients in {self.seconds:.1f} s; condition number {self.condition_number:.3g}",
             "",

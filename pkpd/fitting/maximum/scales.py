@@ -70,6 +70,25 @@ class FreeParameters:
         return {n: v for n, v in self.begun.items() if n not in self.names}
 
     @cached_property
+    def counted(self) -> tuple[str, ...]:
+        """Those of `names` that the data measure, as AIC and BIC count them.
+
+        A line without a measurement has a residual error that no data tell of.
+        """
+        return tuple(name for name in self.names if name not in self.unmeasured)
+
+    @cached_property
+    def unmeasured(self) -> frozenset[str]:
+        """Names in the residual errors of lines that the data do not measure, held or not."""
+        errors, lines = self.likelihood.model.residual, self.likelihood.measured_lines
+        return frozenset(
+            name
+            for line, error in errors.items()
+            if line not in lines
+            for name in error.estimates(line)
+        )
+
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """Kind of each entry: typical, effect, residual, deviation or correlation."""
         model = self.likelihood.model

@@ -139,6 +139,11 @@ class PopulationLikelihood:
             out.append((name, error, mine))
         return tuple(out)
 
+    @property
+    def measured_lines(self) -> tuple[str, ...]:
+        """Lines of the structure that the data measure."""
+        return tuple(name for name, _, _ in self._lines)
+
     def fixed(self, values: Mapping[str, Any]) -> Array:
         """Return fixed effects as an array, from values by name."""
         return jnp.stack([jnp.asarray(values[name], dtype=float) for name in self.fixed_names])

@@ -80,7 +80,7 @@ class _Run:
     @classmethod
     def of(cls, name: str, fit: MaximumLikelihood) -> _Run:
         minus = -2.0 * fit.log_likelihood
-        return cls(name, fit.about, fit.method, fit.objective, minus, len(fit.names))
+        return cls(name, fit.about, fit.method, fit.objective, minus, len(fit.counted))
 
     def bic(self, of: str) -> float:
         """Schwarz's criterion with the number of ``subjects`` or ``observations``."""
@@ -149,9 +149,10 @@ class FitComparison:
     Attributes
     ----------
     table : DataFrame
-        One row for each fit: ``parameters``, ``objective``, ``aic``, ``bic`` (observations),
-        ``bic_subjects``; ``parent``, the largest of the models that lies in it, and against it
-        ``difference`` of the objectives, ``degrees`` of freedom and ``p``.
+        One row for each fit: ``parameters`` (those that count, `MaximumLikelihood.counted`),
+        ``objective``, ``aic``, ``bic`` (observations), ``bic_subjects``; ``parent``, the largest of
+        the models that lies in it, and against it ``difference`` of the objectives, ``degrees`` of
+        freedom and ``p``.
     messages
         Sentences on what the figures are.
     """
@@ -297,7 +298,8 @@ def _read(path: Path, saved: xr.Dataset) -> tuple[_Run, dict[str, Any]]:
         record, about = (json.loads(saved.attrs.get(name, "{}")) for name in ("record", "about"))
         if not all(isinstance(about.get(name), kind) for name, kind in _ABOUT.items()):
             about = {}  # an older file
-        objective, size = float(record["objective"]), len(record["names"])
+        # of parameters the kinds are of those that count
+        objective, size = float(record["objective"]), len(about.get("kinds", record["names"]))
         # the objective has the penalty of a joint prior, criteria are of the likelihood
         minus = float(saved["by_subject"].sum(skipna=False)) + float(record["constant"])
         penalised = bool(record.get("penalty"))  # the mode of a posterior
