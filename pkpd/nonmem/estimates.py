@@ -86,7 +86,8 @@ def _pieces(record: Record) -> Iterator[_Piece]:
             yield _Piece(found.group(1), line)
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """Return the number that a piece of a record is, if it is one."""
     if _NUMBER.match(text):
         return float(text.upper().replace("D", "E"))
     if text.upper() in ("INF", "+INF", "INFINITY"):
@@ -138,6 +139,12 @@ class _Reader:
                 self.record.refuse("has a bracket inside a bracket", piece.line)
             out.append(piece)
 
+    def pass_names(self) -> None:
+        """Pass over the labels of NAMES, see `pkpd.nonmem.subscripts.labelled`."""
+        if self.next is not None and self.next.text == "(":
+            self.take()
+            self.group()
+
     def refuse(self, piece: _Piece) -> None:
         self.record.refuse(f"{piece.text!r} is not understood", piece.line)
 
@@ -168,21 +175,18 @@ def read_thetas(records: Sequence[Record], told: list[str] | None = None) -> lis
         while (piece := reader.next) is not None:
             reader.take()
             text = piece.text.upper()
-            if text == ",":
+            if text in (",", "ABORT", "NOABORT", "NOABORTFIRST", "UNINT"):
                 continue
             if text.startswith(("NUMBERPOINTS", "NUMPOINTS", "NUMBERPTS")):
                 reader.take()
                 reader.take()
                 continue
-            if text in ("ABORT", "NOABORT", "NOABORTFIRST", "UNINT"):
-                continue
             if text == "NAMES":
-                record.refuse(
-                    "NAMES is not read", piece.line, remedy="use comments instead of NAMES(...)"
-                )
+                reader.pass_names()
+                continue
             if text == "(":
                 found, repeat = _bounded(reader, reader.group(told), piece)
-            elif (value := _number(text)) is not None:
+            elif (value := number_of(text)) is not None:
                 found, repeat = Theta(value), 1
             else:
                 name = reader.next
@@ -202,7 +206,7 @@ def read_thetas(records: Sequence[Record], told: list[str] | None = None) -> lis
                 )
             mine += [found] * repeat
             lines += [piece.line.number] * repeat
-            _check_number(record, len(out) + len(mine), piece.line)
+            _checknumber_of(record, len(out) + len(mine), piece.line)
         comments = {line.number: line.comment for line in record.lines}
         for theta, line in zip(mine, lines, strict=True):
             label = comments[line] if lines.count(line) == 1 else ""
@@ -223,7 +227,7 @@ def _bounded(reader: _Reader, group: list[_Piece], opening: _Piece) -> tuple[The
         elif piece.text == ",":
             slots.append(None)
         else:
-            value = _number(piece.text)
+            value = number_of(piece.text)
             if value is None:
                 reader.refuse(piece)
             if slots[-1] is not None:
@@ -263,7 +267,7 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
     out: list[Block] = []
     for record in records:
         out += _one_record(record, out)
-        _check_number(record, sum(len(block.covariance) for block in out))
+        _checknumber_of(record, sum(len(block.covariance) for block in out))
     return out
 
 
@@ -291,7 +295,7 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
     while (piece := reader.next) is not None:
         reader.take()
         text = piece.text.upper()
-        if text == ",":
+        if text in (",", "UNINT"):
             continue
         if len(text) >= 3 and ("BLOCK".startswith(text) or "DIAGONAL".startswith(text)):
             diagonal = not "BLOCK".startswith(text)
@@ -315,9 +319,7 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
                     (first, False, set(), piece.line)
                 ]
         elif text == "NAMES":
-            record.refuse(
-                "NAMES is not read", piece.line, remedy="use comments instead of NAMES(...)"
-            )
+            reader.pass_names()
         elif _held(text):
             if numbers and diagonal:
                 value, _, words, line = numbers[-1]
@@ -330,15 +332,13 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
             else:
                 forms.add(_OPTIONS[text])
                 early = early if text in _USUAL else early or piece
-        elif text == "UNINT":
-            continue
         elif text == "(":
             found, held, words = _in_brackets(reader)
             if not diagonal:
                 block_held, forms = block_held or held, forms | words
             for value in found:
                 numbers.append((value, held, set(words), piece.line))
-        elif (value := _number(text)) is not None:
+        elif (value := number_of(text)) is not None:
             numbers.append((value, False, set(), piece.line))
         elif reader.next is not None and reader.next.text == "=":
             reader.take()
@@ -364,7 +364,7 @@ def _in_brackets(reader: _Reader) -> tuple[list[float], bool, set[str]]:
     words: set[str] = set()
     held, found = False, []
     for inner in reader.group():
-        value = _number(inner.text)
+        value = number_of(inner.text)
         if _held(inner.text):
             held = True
         elif inner.text.upper() in _OPTIONS:
@@ -400,7 +400,7 @@ def _refuse_diagonal(
         record.refuse(f"DIAGONAL({size}) has {count}", allowed=str(size))
 
 
-def _check_number(record: Record, count: int, line: Line | None = None) -> None:
+def _checknumber_of(record: Record, count: int, line: Line | None = None) -> None:
     """Refuse more effects of a kind than are read."""
     if count > MOST:
         record.refuse(f"more than {MOST} effects of its kind are given", line)
@@ -418,7 +418,7 @@ def _count(reader: _Reader, given: Sequence[float], piece: _Piece) -> int:
 def _plain(reader: _Reader, group: list[_Piece]) -> list[float]:
     out = []
     for piece in group:
-        value = _number(piece.text)
+        value = number_of(piece.text)
         if value is not None:
             out.append(value)
         elif piece.text != ",":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.nonmem.carried import from_data, given_variables
 from pkpd.nonmem.code import FUNCTIONS, element
-from pkpd.nonmem.estimates import read_blocks, read_thetas
+from pkpd.nonmem.estimates import MOST, number_of, read_blocks, read_thetas
 from pkpd.nonmem.evaluate import Evaluator, choose_element
 from pkpd.nonmem.inspect_code import assignments, parts, reads
 from pkpd.nonmem.program import OBSERVED, Live, Program, data_statements
@@ -21,6 +21,9 @@ from pkpd.nonmem.tree import Expression, Item, Number, Statement
 
 _LABEL = re.compile(r"(?<!\w)([A-Za-z]\w*)\s*=")
 _DIAGONAL = re.compile(r"\bDIA[A-Z]*\s*\(\s*\d+\s*\)", re.IGNORECASE)
+_GIVEN_NAMES = re.compile(r"\bNAMES\s*\(([^)]*)\)", re.IGNORECASE)
+_OPTION = re.compile(r"\b(BLO[A-Z]*|SAME|NAMES|VALUES)\s*\([^)]*\)", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]\w*$")
 _NO_LABEL = ("NUMBERPOINTS", "NUMPOINTS", "NUMBERPTS")
 _ARRAYS = {"THETA": ("THETA",), "OMEGA": ("ETA",), "SIGMA": ("EPS", "ERR")}
 _RANDOM = re.compile(r"(THETA|ETA|EPS|ERR|A|DADT)\(|F$")
@@ -29,7 +32,8 @@ _RANDOM = re.compile(r"(THETA|ETA|EPS|ERR|A|DADT)\(|F$")
 def labelled(problem: Problem) -> dict[str, str]:
     """Return what labels stand for: ``$THETA CL=1`` makes ``THETA(CL)`` number 1.
 
-    Labels within a BLOCK are not read.
+    ``NAMES(CL,V)`` labels the effects of its record in order. Within a BLOCK a label stands before
+    a variance.
 
     Examples
     --------
@@ -41,21 +45,67 @@ def labelled(problem: Problem) -> dict[str, str]:
     for kind, arrays in _ARRAYS.items():
         records = problem.all(kind)
         for k, record in enumerate(records):
-            if kind != "THETA" and re.search(r"\bBLO", record.text.upper()):
-                continue
-            for n, line in enumerate(record.lines):
-                for found in _LABEL.finditer(line.text):
-                    label = found.group(1).upper()
-                    if label in _NO_LABEL:
-                        continue
-                    before = Line(line.number, line.text[: found.start()], line.comment)
-                    cut = _plain(Record(kind, (*record.lines[:n], before), record.source))
-                    number = _count(kind, (*records[:k], cut)) + 1
-                    for array in arrays:
-                        if f"{array}({label})" in out:
-                            record.refuse(f"the label {label} is there twice", line)
-                        out[f"{array}({label})"] = f"{array}({number})"
+            block = kind != "THETA" and re.search(r"\bBLO", record.text.upper())
+            of_record = _of_block if block else _of_values
+            for label, number, line in (
+                *_of_names(kind, records[:k], record),
+                *of_record(kind, records[:k], record),
+            ):
+                for array in arrays:
+                    if f"{array}({label})" in out:
+                        record.refuse(f"the label {label} is there twice", line)
+                    out[f"{array}({label})"] = f"{array}({number})"
     return out
+
+
+_Labels = Iterator[tuple[str, int, Line]]
+
+
+def _of_names(kind: str, before: Sequence[Record], record: Record) -> _Labels:
+    """Labels of NAMES, each with its number and line."""
+    if not (found := _GIVEN_NAMES.search(record.text)):
+        return
+    line = next(line for line in record.lines if re.search(r"\bNAMES\b", line.text.upper()))
+    names = found.group(1).replace(",", " ").upper().split()
+    first = _count(kind, before)
+    count = _count(kind, (*before, record)) - first
+    if len(names) != count or not all(map(_WORD.match, names)):
+        what = f"NAMES has {', '.join(names) or 'no label'}"
+        record.refuse(what, line, allowed=f"a word for each of {count}")
+    for i, name in enumerate(names, start=1):
+        yield name, first + i, line
+
+
+def _of_values(kind: str, before: Sequence[Record], record: Record) -> _Labels:
+    """Labels before values of which each is of one effect."""
+    for n, line in enumerate(record.lines):
+        for found in _LABEL.finditer(line.text):
+            label = found.group(1).upper()
+            if label in _NO_LABEL:
+                continue
+            part = Line(line.number, line.text[: found.start()], line.comment)
+            cut = _plain(Record(kind, (*record.lines[:n], part), record.source))
+            yield label, _count(kind, (*before, cut)) + 1, line
+
+
+def _of_block(kind: str, before: Sequence[Record], record: Record) -> _Labels:
+    """Labels before the variances of a block, whose values come row by row."""
+    first, values = _count(kind, before), 0
+    ends = {n * (n + 1) // 2: n for n in range(1, MOST + 1)}
+    for line in record.lines:
+        # brackets of words have numbers that are no values
+        for piece in re.finditer(r"\w+\s*=|[^\s(),=]+", _OPTION.sub(" ", line.text)):
+            text = piece.group()
+            if text.endswith("="):
+                label, row = text[:-1].strip().upper(), ends.get(values + 1)
+                if row is None:
+                    what = f"the label {label} stands before a covariance"
+                    record.refuse(what, line, allowed="labels before the variances of a block")
+                yield label, first + row, line
+            elif number_of(text) is not None:
+                values += 1
+            elif re.match(r"[Xx]\d+$", text):
+                values += int(text[1:]) - 1
 
 
 def _plain(record: Record) -> Record:

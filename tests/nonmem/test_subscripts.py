@@ -46,6 +46,59 @@ def test_labels_count_what_stands_before_them():
     }
 
 
+def test_labels_of_a_block_and_of_names_stand_for_their_numbers(tmp_path):
+    """As ``$OMEGA BLOCK(n) NAMES(label1,...,labeln) VALUES(diag,odiag)`` of NONMEM's Help."""
+    code = "Y = THETA(CL)+THETA(V)*ETA(EV)+ETA(ECL)*THETA(V)+EPS(1)"
+    plain = read(
+        tmp_path,
+        "Y = THETA(1)+THETA(2)*ETA(2)+ETA(1)*THETA(2)+EPS(1)",
+        "1 3",
+        "BLOCK(2) 0.5 0.1 0.4",
+    ).structure.program
+    for thetas, omegas in (
+        ("NAMES(CL, V) 1 3", "BLOCK(2) NAMES(ECL,EV) 0.5 0.1 0.4"),
+        ("1 3 NAMES(CL V)", "BLOCK(2) FIX ECL=0.5\n0.1 ; covariance\nEV = 0.4"),
+        ("CL=1 V=3", "BLOCK(2) names(ecl,ev) values(0.5,0.1)"),
+    ):
+        made = read(tmp_path, code, thetas, omegas).structure.program
+        assert made.error.statements == plain.error.statements
+        if "values" not in omegas:
+            assert made.omegas[0].covariance.tolist() == plain.omegas[0].covariance.tolist()
+        assert [theta.value for theta in made.thetas] == [1.0, 3.0]
+
+
+def test_labels_of_blocks_count_what_stands_before_them():
+    records = (
+        Record("OMEGA", (Line(1, "0.1"),), "run.mod"),
+        Record("OMEGA", (Line(2, "BLOCK(2) NAMES(A,B) 1 .1 1"),), "run.mod"),
+        Record("OMEGA", (Line(3, "BLOCK(2) SAME"),), "run.mod"),
+        Record(
+            "OMEGA",
+            (Line(4, "BLOCK(3) C=(1 SD)"), Line(5, ".1 D=1"), Line(6, ".1 .1 E=1")),
+            "run.mod",
+        ),
+    )
+    found = labelled(Problem("", list(records)))
+    assert found == {
+        f"ETA({name})": f"ETA({number})"
+        for name, number in zip("ABCDE", (2, 3, 6, 7, 8), strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("omegas", "words"),
+    [
+        ("BLOCK(2) NAMES(A) 0.5 0.1 0.4", "NAMES has A; allowed: a word for each of 2"),
+        ("BLOCK(2) 0.5 A=0.1 0.4", "the label A stands before a covariance"),
+        ("BLOCK(2) NAMES(A,A) 0.5 0.1 0.4", "the label A is there twice"),
+    ],
+)
+def test_labels_of_nothing_are_refused(tmp_path, omegas, words):
+    with pytest.raises(PkpdError) as error:
+        read(tmp_path, "Y = THETA(1)+ETA(1)+EPS(1)", "1", omegas)
+    assert words in str(error.value), str(error.value)
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
