@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
-from pkpd.comparison.lanes import BY_DAYS, can_be_judged, evaluable
+from pkpd.comparison.lanes import BY_DAYS, can_be_judged, evaluable, judged
 from pkpd.comparison.uncertainty import recovery_curve, risk
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import THRESHOLDS
@@ -94,7 +94,7 @@ class CohortCurves:
             counts = [bands_of(np.concatenate(self.counts[line])) for line in lines]
             self._bands = CohortBands(
                 lines, criteria, np.array(counts), np.array(recovered), by_draw,
-                _grid(self.sensitivity),
+                *_grid(self.sensitivity),
             )  # fmt: skip
             self.counts, self.recovered, self.sensitivity = {}, {}, None
         return self._bands
@@ -116,6 +116,8 @@ class CohortBands:
         Risk by draw.
     sensitivity : float[2, 4, K, 3]
         Risk with its interval over thresholds and days; empty where a line is missing.
+    evaluable : float[2, 4, K]
+        Share of the lanes that each of these risks is of.
     """
 
     lines: tuple[str, ...]
@@ -124,6 +126,7 @@ class CohortBands:
     recovered: Floats
     dlt: Floats
     sensitivity: Floats
+    evaluable: Floats
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,8 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     if bands[0].sensitivity.size:
         values = np.array([one.sensitivity for one in bands])
         grid["dlt_sensitivity"] = (("cohort", *axes, "bound"), values)
+        shares = np.array([one.evaluable for one in bands])
+        grid["dlt_sensitivity_evaluable"] = (("cohort", *axes), shares)
     doses, splits = [], []
     for cohort in cohorts:
         assert cohort.in_state is not None
@@ -251,12 +256,14 @@ def recovery_band(days_recovered: Floats, grid: Floats) -> Floats:
     return np.array([curve.lower, curve.mean, curve.upper])
 
 
-def _grid(sensitivity: NDArray[np.float32] | None) -> Floats:
-    """P(DLT) over thresholds and days with its interval, [2, 4, K, 3]."""
+def _grid(sensitivity: NDArray[np.float32] | None) -> tuple[Floats, Floats]:
+    """P(DLT) over thresholds and days with its interval, [2, 4, K, 3]; shares judged, [2, 4, K]."""
     assert sensitivity is not None
     out = np.full((*sensitivity.shape[:3], 3), np.nan)
+    shares = np.zeros(sensitivity.shape[:3])
     for cell in np.ndindex(*sensitivity.shape[:3]):
+        shares[cell] = judged(sensitivity[cell])
         if can_be_judged(sensitivity[cell]):
             found = risk(evaluable(sensitivity[cell]))
             out[cell] = found.lower, found.estimate, found.upper
-    return out
+    return out, shares

@@ -251,6 +251,7 @@ class TrialResult:
           that the rule can judge
         - ``dlt_sensitivity`` (cohort, neutrophil_threshold, platelet_threshold, by_day, bound)
           with ``bound`` in lower, mean, upper
+        - ``dlt_sensitivity_evaluable``, without ``bound``: share of the patients each is of
         - ``dose_given`` (cohort, drug, day): mean share of patients dosed on the day
         - ``split`` (cohort, state, day): share of patients recovered and low, each with and
           without leukaemia, and dead on the morning of the day; sums to 1 over states

@@ -239,6 +239,10 @@ def make_trial_result(
             "recovered": (("cohort", "criterion", "day"), recovered),
             "recovered_interval": (("cohort", "criterion", "bound", "day"), interval),
             "dlt": (("cohort", "draw"), risk),
+            "dlt_sensitivity_evaluable": (
+                ("cohort", "neutrophil_threshold", "platelet_threshold", "by_day"),
+                0.8 - 0.5 * sensitivity[..., 1],
+            ),
             "dlt_sensitivity": (
                 ("cohort", "neutrophil_threshold", "platelet_threshold", "by_day", "bound"),
                 sensitivity,

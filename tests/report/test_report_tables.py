@@ -66,6 +66,9 @@ def test_sensitivity_csv_equals_the_array(result, written):
         )
         for column, bound in (("estimate", "mean"), ("lower", "lower"), ("upper", "upper")):
             assert float(line[column]) == float(at.sel(bound=bound))
+        place = {name: at[name] for name in data.dims if name != "bound"}
+        judged = result.trials[0].curves["dlt_sensitivity_evaluable"].sel(place)
+        assert float(line["evaluable"]) == float(judged)
 
 
 def test_json_is_strict_and_complete(result, written):

@@ -55,6 +55,7 @@ SENSITIVITY_COLUMNS = (
     "estimate",
     "lower",
     "upper",
+    "evaluable",
 )
 QUESTION_COLUMNS = (
     *("trial", "question", "row", "column", "unit", "value", "lower", "upper", "text"),
@@ -69,6 +70,7 @@ _LABELS = {
     "recovered_interval": {"units": "probability"},
     "dlt": {"units": "probability"},
     "dlt_sensitivity": {"units": "probability"},
+    "dlt_sensitivity_evaluable": {"units": "share of patients"},
     "dose_given": {"units": "share of patients"},
     "split": {"units": "share of patients"},
     "neutrophil_threshold": {"units": "10^9/L"},
@@ -77,7 +79,6 @@ _LABELS = {
     "day": {"long_name": "protocol day (day 1 = first dose)"},
     "by_day": {"long_name": "day of the rule's clock"},
 }
-
 
 _OURS = re.compile(
     r"report\.html|(results|pairs|sensitivity|questions|exposures|exposure_ratios)\.csv|what_is_known\.md"
@@ -301,10 +302,12 @@ def sensitivity_rows(trials: Iterable[TrialResult]) -> Iterator[tuple[Any, ...]]
         axes = [data[name].values.tolist() for name in data.dims[:-1]]
         bounds = [str(b) for b in data["bound"].values]
         order = [bounds.index(b) for b in ("mean", "lower", "upper")]
+        judged = trial.curves["dlt_sensitivity_evaluable"].transpose(*data.dims[:-1]).values
         for place in np.ndindex(*data.shape[:-1]):
             keys = [axis[i] for axis, i in zip(axes, place, strict=True)]
             figures = data.values[place]
-            yield (trial.trial.id, *keys, *(float(figures[i]) for i in order))
+            of_them = (*(float(figures[i]) for i in order), float(judged[place]))
+            yield (trial.trial.id, *keys, *of_them)
 
 
 def question_rows(trials: Iterable[TrialResult]) -> Iterator[tuple[Any, ...]]:
