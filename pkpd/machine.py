@@ -22,31 +22,40 @@ def cores() -> int:
     """Cores that this process may use, not all of the machine.
 
     Those it is bound to, and on Linux no more than the processor time of its container or job is
-    worth (``docker run --cpus``, Kubernetes, SLURM), a part of a core as one.
+    worth (``docker run --cpus``, Kubernetes, SLURM), a part of a core as one. That time is read
+    once: fits ask at every step, and its files take milliseconds behind a sandbox.
     """
     bound = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         bound = len(os.sched_getaffinity(0))
-    return min([bound, *(max(math.ceil(share), 1) for share in _quotas())])
+    return int(min(bound, _allowed(_OWN_GROUPS, _GROUPS)))
 
 
-def _quotas() -> Iterator[float]:
+@lru_cache(maxsize=8)
+def _allowed(own_groups: Path, groups: Path) -> float:
+    """Cores that the time of this process is worth; infinite where it has no limit."""
+    return min(
+        (max(math.ceil(share), 1) for share in _quotas(own_groups, groups)), default=math.inf
+    )
+
+
+def _quotas(own_groups: Path, groups: Path) -> Iterator[float]:
     """Cores that the time of each control group around this process is worth, where it is limited.
 
     In a container groups are named as outside, or as inside: every folder on the way is looked at.
     """
     try:
-        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+        lines = own_groups.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):  # another system
         return
     for line in lines:
         _, _, rest = line.partition(":")
         kinds, _, own = rest.partition(":")
-        home = _GROUPS
+        home = groups
         if kinds:  # of the first version, a tree for each kind
             if "cpu" not in kinds.split(","):
                 continue
-            home = next((_GROUPS / n for n in (kinds, "cpu") if (_GROUPS / n).is_dir()), _GROUPS)
+            home = next((groups / n for n in (kinds, "cpu") if (groups / n).is_dir()), groups)
         inside = home / own.lstrip("/")
         for folder in (inside, *inside.parents):
             if folder == home or home in folder.parents:

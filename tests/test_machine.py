@@ -81,6 +81,13 @@ def test_cores_are_no_more_than_the_time_of_a_container_is_worth(grouped, own, f
     assert grouped(own, files) == cores
 
 
+def test_the_time_of_a_container_is_read_once(grouped, monkeypatch):
+    """Fits ask at every step: the files of control groups are slow in a sandbox."""
+    assert grouped("0::/\n", {"cpu.max": "200000 100000\n"}) == 2
+    monkeypatch.setattr(machine, "_quota", lambda _: pytest.fail("read again"))
+    assert machine.cores() == 2
+
+
 def test_cores_are_those_the_process_is_bound_to_where_the_container_allows_more(
     grouped, monkeypatch
 ):
