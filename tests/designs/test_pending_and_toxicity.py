@@ -45,6 +45,22 @@ def test_a_weight_below_nothing_is_no_escalation_whatever_it_is():
     assert "escalate at -0.77 or more" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("estimator", "treated", "enough"), [("imputation", 10, 3), ("effective sample size", 6, 1)]
+)
+def test_bad_news_brings_a_de_escalation_beside_dlts_alone(estimator, treated, enough):
+    """As docs/designs.md says of weights below 0."""
+    design = TiteBOIN(levels=3, target=0.3, estimator=estimator)
+
+    def action(dlts, weight):
+        seen = TrialData((3, treated, 0), (0, dlts, 0), current=2, pending=(Pending(2, weight),))
+        return design.next_dose(seen).action.name
+
+    assert action(enough - 1, -50.0) == "STAY"
+    assert action(enough, 0.0) in ("STAY", "ESCALATE")
+    assert action(enough, -50.0) == "DEESCALATE"
+
+
 @pytest.mark.parametrize(("pending", "level"), [(1, 1), (0, 2)])
 def test_after_the_initial_doses_nobody_goes_up_before_something_is_known(pending, level):
     """A patient a day had one dose more each, with a window of half a year."""
