@@ -14,9 +14,10 @@ Recovery
     ``sustained_days`` and no platelets were transfused in the ``untransfused_days`` before t and
     until it is confirmed. On the curve the count stays at its threshold on all of
     ``[t, t + sustained_days]``; in mornings on so many mornings in a row, t being the first; on
-    visits on ``consecutive`` of them in a row. The threshold is compared with own platelets. A lane
-    that was transfused without ever being below counts as in need from its first transfusion.
-    Without ``untransfused_days`` transfusions are not looked at.
+    visits on ``consecutive`` of them in a row. A next cycle ends the search (`recovery_after`): a
+    run that lasts until its first dose is a recovery, however short it is. The threshold is
+    compared with own platelets. A lane that was transfused without ever being below counts as in
+    need from its first transfusion. Without ``untransfused_days`` transfusions are not looked at.
 Days below
     On the curve the time below. In mornings each low count stands for its day; on visits until the
     next visit.
