@@ -384,3 +384,41 @@ def test_two_cohorts_of_one_arm_are_other_patients(tmp_path):
     once, told = counted_once(load_evidence(table(tmp_path, *rows)))
     assert not told
     assert not any(row.unused for row in once)
+
+
+def test_published_rows_that_stay_beside_others_of_their_arm_are_told(tmp_path):
+    """A later report of a trial, of more patients, stood beside the earlier one without a word."""
+    first = load_evidence(table(tmp_path, of_share(8, 20), of_share(9, 31, "first relapse")))
+    head = f"{HEAD},replaces"
+    later = ("OURS," + ARM + ",44,{},,{},44,READ,61,{},{}").format
+    own = load_evidence(
+        table(tmp_path, later("cr_rate", 17, "refractory", ""), later("orr", 21, "", ""),
+              later("day30_mortality", 3, "refractory", ""), head=head)
+    )  # fmt: skip
+    told = own_rows.counted_beside(own, first)
+    assert [line.split(";")[0] for line in told] == [
+        "row 2 (cr_rate, n = 44): the published OURS.cr_rate (cr_rate, n = 20) is of this arm, "
+        "too, and both are learned from",
+        *(
+            f"row 3 (orr, n = 44): the published OURS.cr_rate{name} (cr_rate, n = {n}) is of this "
+            "arm, too, and both are learned from"
+            for name, n in (("", 20), (".2", 31))
+        ),
+    ]
+    assert "name OURS.cr_rate in replaces if its patients are among those of the row" in told[0]
+
+
+def test_an_update_of_a_published_trial_says_which_rows_it_stands_beside(tmp_path, few):
+    published = published_rows()
+    name = next(
+        term for term in few.terms if term.endswith(".cr_rate") and "+" not in term
+        and not published.row(term).reinduction and published.row(term).cycles == 1
+    )  # fmt: skip
+    row = published.row(name)
+    n, arm = row.denominator + 9, f'{row.population.name},"{row.schedule.text}"'
+    line = f"{row.study},{arm},{n},cr_rate,,{row.numerator},{n},READ,,{row.treatment_line}"
+    beside = f"the published {name} (cr_rate, n = {row.denominator}) is of this arm"
+    found = learn_rows(table(tmp_path, line), few, **SIZES)
+    assert any(beside in note for note in found.notes), found.notes
+    found = learn_rows(table(tmp_path, f"{line},{name}", head=f"{HEAD},replaces"), few, **SIZES)
+    assert not any(beside in note for note in found.notes)

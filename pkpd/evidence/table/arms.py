@@ -12,8 +12,8 @@ from pkpd.arrays import Floats
 from pkpd.errors import DataError
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.populations import Population
+from pkpd.evidence.table.rows import REINDUCTION_DAY, EvidenceRow, arm_key
 from pkpd.evidence.table.schedule import Schedule
-from pkpd.evidence.table.table import REINDUCTION_DAY, EvidenceRow, arm_key
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,13 @@ class EvidenceRow:
         return key + again(self.reinduction, self.reinduction_day)
 
     @property
+    def given(self) -> tuple[str, str]:
+        """Keys of what is given to these patients, also of counts at the start, and compared."""
+        key = arm_key(self.population.key, self.schedule, self.cycles, self.cycle_days)
+        other = "" if self.other_schedule is None else "".join(self.other_schedule.text.split())
+        return key + again(self.reinduction, self.reinduction_day), other
+
+    @property
     def simulated(self) -> Schedule:
         """What is simulated: no drug for counts at start, else the schedule."""
         return Schedule("none", ()) if self.endpoint.at_start else self.schedule

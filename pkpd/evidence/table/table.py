@@ -27,7 +27,7 @@ from pkpd.evidence.table.populations import (
     evidence_folder,
     load_populations,
 )
-from pkpd.evidence.table.rows import REINDUCTION_DAY, EvidenceRow, again, arm_key
+from pkpd.evidence.table.rows import REINDUCTION_DAY, EvidenceRow
 from pkpd.evidence.table.schedule import Schedule, parse_schedule
 
 REQUIRED = ("study", "population", "schedule", "endpoint", "mark")
@@ -442,11 +442,8 @@ def _refuse_repeats(
     for row, place, remedy in [
         *((row, f" of {known_in}", f"name {row.id} in replaces") for row in known), *added
     ]:  # fmt: skip
-        given = arm_key(row.population.key, row.schedule, row.cycles, row.cycle_days)
-        given += again(row.reinduction, row.reinduction_day)
         n = row.denominator or row.n
-        other = "" if row.other_schedule is None else "".join(row.other_schedule.text.split())
-        key = (row.study, given, other, row.endpoint.name, n, row.treatment_line)
+        key = (row.study, row.given, row.endpoint.name, n, row.treatment_line)
         if key in seen:
             there, first = seen[key]
             raise DataError(

@@ -7,7 +7,7 @@ as so many trials.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pkpd.evidence.table.endpoints import endpoint_of, is_part_of
@@ -47,6 +47,47 @@ def counted_once(table: EvidenceTable) -> tuple[EvidenceTable, list[str]]:
                 why = f"it counts patients whom row {own} counts"
                 other[row.line] = replace(row, unused=why)
     return replace(table, rows=tuple(other.get(row.line, row) for row in table)), told
+
+
+def counted_beside(own: Iterable[EvidenceRow], published: Iterable[EvidenceRow]) -> list[str]:
+    """Name published rows that stay though own rows count patients of the same study and arm.
+
+    A later report of a trial has more patients, so that its rows stand beside those that were
+    published of fewer. They may be of another cohort, too, which nobody but the reader knows.
+
+    Parameters
+    ----------
+    own
+        One's own rows that are learned from, as they were read.
+    published
+        Published rows that are learned from beside them, as they were read.
+
+    Returns
+    -------
+    list of str
+        A sentence for each own row and published one whose endpoint is the same, is within it, or
+        has it within.
+    """
+    beside = list(published)
+    return [
+        f"row {row.line} ({_patients(row)}): the published {one.id} ({_patients(one)}) is of this "
+        f"arm, too, and both are learned from; name {one.id} in replaces if its patients are among "
+        "those of the row, or they count twice"
+        for row in own
+        for one in beside
+        if _same_arm(row, one) and (row.endpoint == one.endpoint or _share_patients(row, one))
+    ]
+
+
+def _same_arm(row: EvidenceRow, one: EvidenceRow) -> bool:
+    """Whether rows are of one arm; a line of treatment that is unknown may be the other's."""
+    lines = {row.treatment_line, one.treatment_line} - {""}
+    return row.study == one.study and row.given == one.given and len(lines) < 2
+
+
+def _patients(row: EvidenceRow) -> str:
+    n = row.denominator or row.n
+    return f"{row.endpoint.name}, " + ("n unknown" if n is None else f"n = {n}")
 
 
 def _groups(table: EvidenceTable) -> Iterator[tuple[str, list[EvidenceRow]]]:

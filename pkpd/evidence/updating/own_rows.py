@@ -34,7 +34,7 @@ from pkpd.evidence.table.endpoints import is_part_of
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
-from pkpd.evidence.updating.nested import counted_once
+from pkpd.evidence.updating.nested import counted_beside, counted_once
 from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, study_of_term, thetas_of
 from pkpd.machine import cores
 
@@ -160,7 +160,8 @@ def learn_rows(
 
     Rows are read as the product's own: at the median age and line of treatment of their patients
     (``age_median``, ``line``), and in place of published ones that they name (``replaces``). A
-    study that the posterior knows is replaced by its rows here and those published of it.
+    study that the posterior knows is replaced by its rows here and those published of it: a
+    published row of an arm that stays beside one of as many patients or of others is told of.
 
     Parameters
     ----------
@@ -197,12 +198,13 @@ def learn_rows(
     if known is None:
         raise PkpdError(where="rows", what="no posterior is shipped", remedy=HOW_TO_GET_ONE)
     known.require_converged("learning from rows")
-    own, published = load_evidence(path), published_rows()
-    _refuse_impossible([row for row in own if not row.unused], str(path))
-    own, apart = counted_once(own)
+    read, published = load_evidence(path), published_rows()
+    _refuse_impossible([row for row in read if not row.unused], str(path))
+    own, apart = counted_once(read)
     table, studies = _with_published(own, published)
     # own rows come after the published ones, whose ids they may have taken
-    uses = list(how_used(table))[-len(own) :]
+    every = list(how_used(table))
+    beside, uses = every[: -len(own)], every[-len(own) :]
     if not any(use.kind for use in uses):
         why = "; ".join(f"row {use.row.line}: {use.why}" for use in uses[:3])
         raise DataError(where=str(path), what=f"no row can be learned from ({why})")
@@ -219,7 +221,11 @@ def learn_rows(
         )
     again = studies & set(known.studies)
     change = reweighted(known, again, said)
-    notes = [*apart, *_lines_in_words(own), *_notes(known, rows, patients)]
+    twice = counted_beside(
+        [row for row, use in zip(read, uses, strict=True) if use.kind],
+        [published.row(use.row.id) for use in beside if use.kind],
+    )
+    notes = [*apart, *twice, *_lines_in_words(own), *_notes(known, rows, patients)]
     own_again = sorted(again & {row.study for row in own})
     if own_again:
         notes.append(f"in place of what was learned of {', '.join(own_again)} before")
