@@ -370,6 +370,38 @@ def test_patients_are_learned_from_once(tmp_path):
     assert len(term.rows) == 3
 
 
+@pytest.mark.parametrize(
+    ("named", "left_out"),
+    [
+        ({"g34_neutropenia": 14, "g4_neutropenia": 8}, {3: "row 2 counts"}),
+        ({"g4_thrombocytopenia": 8, "g34_thrombocytopenia": 14}, {2: "row 3 counts"}),
+        ({"febrile_neutropenia": 9, "g34_febrile_neutropenia": 6}, {3: "row 2 counts"}),
+        ({"g4_cytopenia": 9, "g4_neutropenia": 6}, {3: "row 2 counts"}),
+        # a line each says more than any of them
+        (
+            {"g4_neutropenia": 6, "g4_cytopenia": 9, "g4_thrombocytopenia": 5},
+            {3: "rows 2 and 4 count"},
+        ),
+        (
+            {"g4_cytopenia": 9, "g4_neutropenia": 6, "g34_neutropenia": 11},
+            {3: "row 2 counts"},
+        ),
+        ({"g34_neutropenia": 14, "g34_thrombocytopenia": 8, "febrile_neutropenia": 5}, {}),
+    ],
+)  # fmt: skip
+def test_grades_within_others_are_learned_from_once(tmp_path, named, left_out):
+    """Grades 3 and 4 beside grade 4 of the same 40 patients counted as two trials."""
+    rows = [of_share(k, 40).replace("cr_rate", name) for name, k in named.items()]
+    once, told = counted_once(load_evidence(table(tmp_path, *rows)))
+    assert {row.line: row.unused for row in once if row.unused} == {
+        line: f"it counts patients whom {whom}" for line, whom in left_out.items()
+    }
+    assert not told
+    other = rows[-1].replace(",40,", ",38,")  # of others: nobody knows whether they are among them
+    once, _ = counted_once(load_evidence(table(tmp_path, *rows[:-1], other)))
+    assert not once.rows[-1].unused
+
+
 def test_remissions_after_the_first_course_are_of_one_cycle(tmp_path):
     """With four cycles the row asked for remissions at any time, as cr_rate does."""
     row = f"OURS,{ARM},20,cr_after_c1,,4,20,READ,63,refractory,4,28"

@@ -1,8 +1,8 @@
 """Rows of one's own that count the same patients: each patient is learned from once.
 
 A trial prints complete remissions, complete remissions with or without full counts, responses, and
-deaths by day 30 and by day 60: each contains the one before. As rows of their own they would count
-as so many trials.
+deaths by day 30 and by day 60: each contains the one before, as grades 3 and 4 contain grade 4. As
+rows of their own they would count as so many trials.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def counted_once(table: EvidenceTable) -> tuple[EvidenceTable, list[str]]:
 
     Of complete remissions (A of n) and complete remissions with or without full counts (B of n)
     the second becomes incomplete ones, B less A of n. Of other responses within one another the
-    first of :data:`_ORDER` remains, of deaths those by the last day.
+    first of :data:`_ORDER` remains, of deaths those by the last day. Of low counts and fevers of as
+    many patients those within others are left out, and grade 4 of any line where each line has it.
 
     Parameters
     ----------
@@ -46,6 +47,7 @@ def counted_once(table: EvidenceTable) -> tuple[EvidenceTable, list[str]]:
                 own = min((one.line for one in kept), default=row.line)
                 why = f"it counts patients whom row {own} counts"
                 other[row.line] = replace(row, unused=why)
+    other |= _low_counts(table)
     return replace(table, rows=tuple(other.get(row.line, row) for row in table)), told
 
 
@@ -130,6 +132,28 @@ def _responses(rows: list[EvidenceRow], told: list[str]) -> list[EvidenceRow]:
         if not any(_share_patients(row, one) for one in kept):
             kept.append(row)
     return kept
+
+
+def _low_counts(table: EvidenceTable) -> dict[int, EvidenceRow]:
+    """Low counts and fevers that others of the same patients contain, with the reason, by line."""
+    arms: dict[tuple[str, str, int | None], list[EvidenceRow]] = {}
+    for row in table:
+        if row.endpoint.kind == "count" and not row.endpoint.category and not row.unused:
+            arms.setdefault((row.study, row.arm, row.denominator), []).append(row)
+    found: dict[int, EvidenceRow] = {}
+    for rows in arms.values():
+        within = [[r for r in rows if is_part_of(r.endpoint, one.endpoint)] for one in rows]
+        # grades of a line before those of any, which has parts of two
+        for whole, parts in sorted(zip(rows, within, strict=True), key=lambda pair: len(pair[1])):
+            left = [row for row in parts if row.line not in found]
+            if len({row.endpoint.name for row in left}) > 1:
+                lines = " and ".join(str(row.line) for row in left)
+                why = f"it counts patients whom rows {lines} count"
+                found[whole.line] = replace(whole, unused=why)
+                continue
+            why = f"it counts patients whom row {whole.line} counts"
+            found |= {row.line: replace(row, unused=why) for row in left}
+    return found
 
 
 def _share_patients(one: EvidenceRow, other: EvidenceRow) -> bool:
