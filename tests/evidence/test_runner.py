@@ -69,6 +69,26 @@ def test_a_reduced_run_keeps_rows_of_ones_own(tmp_path):
     assert len(likelihood.studies) == plans.SMALL_STUDIES + 1
 
 
+def test_rows_of_ones_own_are_learned_from_once_and_refused_if_they_cannot_be(tmp_path):
+    """CR, CR + CRi and ORR of one arm were three trials, and 21 of 20 were learned from."""
+    path, arm = tmp_path / "own.csv", "OURS,aml_rr,clofarabine:30 mg/m2:IV1h:1-5,20"
+    head = "study,population,schedule,n,endpoint,numerator,denominator,mark"
+    rows = [f"{arm},{name},{k},20,READ" for name, k in (("cr_rate", 5), ("cr_cri_rate", 8))]
+    path.write_text("\n".join((head, *rows, f"{arm},orr,9,20,READ")) + "\n")
+    told = []
+    _, likelihood = plans.problem(plans.PLANS["reduced"], rows=path, say=told.append)
+    (term,) = (term for term in likelihood.terms if term.study == "OURS")
+    assert [(row.endpoint.name, row.numerator) for row in term.rows] == [
+        ("cr_rate", 5), ("cri_rate", 3)
+    ]  # fmt: skip
+    assert told[0].startswith("row 3, OURS.cr_cri_rate: its 8 are the 5 of row 2 and 3 more")
+    assert told[1] == "row 4, OURS.orr: not used, it counts patients whom row 2 counts"
+    rows[1] = f"{arm},day30_mortality,16,20,READ"
+    path.write_text("\n".join((head, *rows)) + "\n")
+    with pytest.raises(PkpdError, match=r"5 with a response .row 2. and 16 who died are more than"):
+        plans.problem(plans.PLANS["reduced"], rows=path)
+
+
 @pytest.mark.parametrize(
     ("variant", "name"), [("friberg", "reduced_friberg"), (plans.SHIPPED, "reduced")]
 )
