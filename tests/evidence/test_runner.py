@@ -11,16 +11,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from judging.scorecard import Predicted
+from judging.stacking import read_mixture
 from scipy.stats import beta, binom
 
 from pkpd.cards import load_trial
 from pkpd.course.course import Course
 from pkpd.errors import PkpdError
+from pkpd.evidence import load_learning_table
 from pkpd.evidence.criticism import schedule_or_dose
-from pkpd.evidence.posterior.shipped import shipped_file
+from pkpd.evidence.criticism.row_predictions import RowCheck
+from pkpd.evidence.posterior.shipped import shipped_file, shipped_posterior
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
+from pkpd.evidence.table.learning import refined
 from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.marrow.variants import FULL
@@ -412,6 +417,40 @@ def test_rows_of_learned_studies_alone_are_written_and_ship_no_scores(tmp_path, 
     monkeypatch.setattr(sys, "argv", [*words, "--ship", str(tmp_path / "default.nc")])
     with pytest.raises(SystemExit, match="is not written: a posterior ships with scores"):
         predict_rows.main()
+
+
+def test_members_of_the_mixture_see_the_rows_that_its_weights_are_of(tmp_path, monkeypatch):
+    """Weights were learned at lines of treatment and ages, and weighed rows without them."""
+    path, seen = tmp_path / "own.csv", {}
+    path.write_text(
+        "study,population,schedule,n,endpoint,numerator,denominator,mark,age_median,line\n"
+        "OURS,aml_rr,clofarabine:30 mg/m2:IV1h:1-5,20,cr_rate,5,20,READ,63,refractory\n"
+    )
+    table = load_evidence(path)
+    (finer,), (row,) = refined(table), table
+
+    def stands(name):
+        def predict(rows, known):
+            rows_of = [r for one in known for r in getattr(one, "rows", (one,))]
+            seen[name] = list(rows), {r.id: r.population.name for r in rows_of}
+            return {r.id: Predicted(np.full(9, 0.2), -2.0) for r in rows}
+
+        return predict
+
+    monkeypatch.setattr(predict_rows, "averages", stands("average"))
+    monkeypatch.setattr(predict_rows, "regressions", stands("regression"))
+    check = RowCheck(row, "beta-binomial", 0.25, 0.1, 0.2, 0.4, 0.5, True)
+    said = {row.id: Predicted(np.full(9, 0.3), -2.0)}
+    posterior, mixture = shipped_posterior(), read_mixture(predict_rows.WEIGHTS)
+    card, both = predict_rows.scored([check], said, {row.id: finer}, posterior, mixture, {})
+    assert card is not None
+    assert list(both) == [row.id]
+    assert finer.population.name == "aml_refractory" != row.population.name
+    learned_from = {r.id: r.population.name for r in load_learning_table()}
+    for rows, known in seen.values():
+        assert rows == [finer]
+        assert known.items() <= learned_from.items()
+    assert "aml_refractory" in seen["average"][1].values()
 
 
 def test_a_posterior_that_cannot_be_scored_is_not_shipped_in_silence(tmp_path, monkeypatch):
