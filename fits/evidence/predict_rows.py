@@ -166,11 +166,11 @@ def main() -> None:
     try:
         mixture = read_mixture(given.mixture)
         posterior = load_posterior(given.posterior)
+        others = {name: load_posterior(Path(file)) for name, _, file in named}
+        for file, one in ((given.posterior, posterior), *others.items()):
+            one.require_converged(f"predictions of {file}")
         checks, said, drawn = predicted(posterior, given.rows, given.draws)
-        beside = {
-            name: predicted(load_posterior(Path(file)), given.rows, given.draws)[1]
-            for name, _, file in named
-        }
+        beside = {name: predicted(one, given.rows, given.draws)[1] for name, one in others.items()}
     except PkpdError as error:
         sys.exit(str(error))
     friberg, refused = without_leukaemia(list(drawn.rows.values()), spread_of_studies(posterior))

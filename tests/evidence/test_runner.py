@@ -37,6 +37,7 @@ import landmarks  # noqa: E402 # pyright: ignore[reportMissingImports]
 import learn  # noqa: E402 # pyright: ignore[reportMissingImports]
 import left_out  # noqa: E402 # pyright: ignore[reportMissingImports]
 import other_seeds  # noqa: E402 # pyright: ignore[reportMissingImports]
+import pairs  # noqa: E402 # pyright: ignore[reportMissingImports]
 import plans  # noqa: E402 # pyright: ignore[reportMissingImports]
 import predict_rows  # noqa: E402 # pyright: ignore[reportMissingImports]
 import synthetic_tables  # noqa: E402 # pyright: ignore[reportMissingImports]
@@ -399,7 +400,7 @@ def test_rows_of_learned_studies_alone_are_written_and_ship_no_scores(tmp_path, 
     row |= {"study_was_learned_from": 1, "mixture_median": ""}
     stands = {
         "read_mixture": None,
-        "load_posterior": SimpleNamespace(studies=("s",)),
+        "load_posterior": SimpleNamespace(studies=("s",), require_converged=lambda _: None),
         "predicted": ((), {}, SimpleNamespace(rows={})),
         "spread_of_studies": {},
         "without_leukaemia": ({}, []),
@@ -417,6 +418,26 @@ def test_rows_of_learned_studies_alone_are_written_and_ship_no_scores(tmp_path, 
     monkeypatch.setattr(sys, "argv", [*words, "--ship", str(tmp_path / "default.nc")])
     with pytest.raises(SystemExit, match="is not written: a posterior ships with scores"):
         predict_rows.main()
+
+
+def test_nothing_is_scored_from_what_has_not_converged(tmp_path, monkeypatch, capsys):
+    """Scores were printed, and named nothing of the chains that they are of."""
+    known, bad = shipped_posterior().thinned(20), tmp_path / "bad.nc"
+    replace(known, problems=("R-hat of rho is 1.30",)).save(bad)
+    path, told = tmp_path / "own.csv", "the sampler did not converge: R-hat of rho is 1.30"
+    path.write_text(
+        "study,population,schedule,n,endpoint,numerator,denominator,mark\n"
+        "OURS,aml_rr,clofarabine:30 mg/m2:IV1h:1-5,20,cr_rate,5,20,READ\n"
+    )
+    for words in (["--posterior", str(bad)], ["--beside", f"other={bad}"]):
+        monkeypatch.setattr(sys, "argv", ["x", str(path), "--draws", "2", *words])
+        with pytest.raises(SystemExit, match=told):
+            predict_rows.main()
+    monkeypatch.setattr(pairs, "pairs_in", lambda *_: pytest.fail("pairs are predicted"))
+    monkeypatch.setattr(sys, "argv", ["x", "--ship", str(bad)])
+    with pytest.raises(SystemExit, match=told):
+        pairs.main()
+    assert not capsys.readouterr().out
 
 
 def test_members_of_the_mixture_see_the_rows_that_its_weights_are_of(tmp_path, monkeypatch):
