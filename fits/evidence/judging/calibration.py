@@ -35,6 +35,9 @@ from pkpd.evidence.table.table import EvidenceRow
 
 DRAWS = 63
 """Draws that a truth is ranked among."""
+FIRST_SEED = 1_000_000_000_000
+"""Of the patients of truths: far beyond those that networks learn from, whose seeds begin at
+1,000,003 times that of the run (`pkpd.evidence.posterior.learning`)."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def rank_of_table(
     rng = np.random.default_rng([seed, index])
     truth = posterior[rng.integers(len(posterior))]
     theta = prior.theta(truth)
-    seen = simulate(1_000_000 * seed + index)(theta)
+    seen = simulate(FIRST_SEED * seed + index)(theta)
     ((logits, days),) = predicted_logits([likelihood.summaries(theta, seen)])
     drawn = RowDrawer(likelihood.terms, likelihood.cells)(logits, days, theta, rng)
     terms, missing = with_rows(likelihood.terms, drawn)
