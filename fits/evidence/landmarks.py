@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pkpd.evidence.criticism.row_predictions import observed_number
-from pkpd.evidence.likelihood.density import logits_and_days
+from pkpd.evidence.criticism.row_predictions import observed_number, predicted_logits
 from pkpd.evidence.likelihood.drawn_rows import RowDrawer
 from pkpd.evidence.likelihood.simulator import MarrowSimulator
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
@@ -108,10 +107,7 @@ def landmarks(
     drawer = RowDrawer(likelihood.terms, likelihood.cells)
     rng = np.random.default_rng(seed)
     values: dict[tuple[str, str], list[float]] = {}
-    for index, theta in enumerate(draws):
-        # every draw has patients of its own
-        seen = MarrowSimulator(likelihood.arms, patients, seed + index, variant)(theta)
-        logits, days = logits_and_days(likelihood.summaries(theta, seen))
+    for theta, (logits, days) in _simulated(likelihood, draws, patients, seed, variant):
         for _ in range(repeats):
             for name, row in drawer(logits, days, theta, rng).items():
                 for what, value in _printed(row):
@@ -166,9 +162,7 @@ def tolerated_doses(
     readings = np.exp(likelihood.terms[0].log_priors)
     rng = np.random.default_rng(seed)
     declared = []
-    for index, theta in enumerate(draws):
-        seen = MarrowSimulator(likelihood.arms, patients, seed + index, variant)(theta)
-        logits, _ = logits_and_days(likelihood.summaries(theta, seen))
+    for theta, (logits, _) in _simulated(likelihood, draws, patients, seed, variant):
         for _ in range(repeats):
             reading = int(rng.choice(readings.size, p=readings / readings.sum()))
             offset = theta["between.low"] * float(rng.standard_normal())
@@ -181,6 +175,21 @@ def tolerated_doses(
                 tolerated = dose
             declared.append(tolerated)
     return np.array(declared)
+
+
+def _simulated(
+    likelihood: EvidenceLikelihood,
+    draws: Sequence[Mapping[str, float]],
+    patients: int,
+    seed: int,
+    variant: Variant,
+) -> list[tuple[Mapping[str, float], tuple[Floats, Floats]]]:
+    """Each draw with what its arms show; every draw has patients of its own."""
+    found = []
+    for index, theta in enumerate(draws):
+        seen = MarrowSimulator(likelihood.arms, patients, seed + index, variant)(theta)
+        found.append(likelihood.summaries(theta, seen))
+    return list(zip(draws, predicted_logits(found), strict=True))
 
 
 def landmark_table(found: Sequence[Landmark], level: float = 0.90) -> str:

@@ -14,6 +14,7 @@ record of that posterior takes the scores of all.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Collection
 from itertools import combinations
 from pathlib import Path
@@ -25,12 +26,13 @@ from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_record, pairs_text
 from judging.scorecard import with_scores
 from plans import ROOT
 
+from pkpd.errors import PkpdError
 from pkpd.evidence import EvidenceLikelihood, load_learning_table
 from pkpd.evidence.criticism.criticism import leave_studies_out
 from pkpd.evidence.criticism.psis import LIMIT
 from pkpd.evidence.criticism.row_predictions import predict_table
 from pkpd.evidence.likelihood.total import only_studies
-from pkpd.evidence.posterior.shipped import shipped_posterior
+from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.sampling.simulations import MarrowMaker
 from pkpd.evidence.table.learning import joined, refined
@@ -48,7 +50,13 @@ def main() -> None:
     ask.add_argument("--ship", type=Path, help="posterior whose record takes the scores")
     may_be_kept(ask)
     given = ask.parse_args()
-    posterior = shipped_posterior() if given.ship is None else load_posterior(given.ship)
+    try:
+        posterior = shipped_posterior() if given.ship is None else load_posterior(given.ship)
+        if posterior is None:
+            raise PkpdError(where="pairs", what="no posterior is shipped", remedy=HOW_TO_GET_ONE)
+        posterior.require_converged("pairs of arms")
+    except PkpdError as error:
+        sys.exit(str(error))
     size = given.draws, given.patients
     first, second = (load_evidence(ROOT / "models" / "evidence" / file) for file in UNSEEN)
     new = EvidenceLikelihood(refined(joined(first, second)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import numpy as np
 
 from pkpd.evidence import EvidenceLikelihood, LearningPlan, load_learning_table, marrow_prior
 from pkpd.evidence.likelihood.prior import Prior
+from pkpd.evidence.likelihood.use import how_used
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
+from pkpd.evidence.updating.nested import counted_beside, read_once
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.marrow.variants import VARIANTS, Variant
 
@@ -77,9 +79,23 @@ def arguments(text: str | None) -> argparse.ArgumentParser:
     return ask
 
 
-def table_with(rows: Path) -> EvidenceTable:
-    """Join published rows and those of a file, which take the place of those they replace."""
-    return refined(joined(published_rows(), load_evidence(rows)))
+def table_with(rows: Path) -> tuple[EvidenceTable, list[str]]:
+    """Join published rows and those of a file, which take the place of those they replace.
+
+    Each patient of the file is counted once, as `pkpd learn` does; sentences say which of its rows
+    were taken apart or left out, and which published ones of the same arms stand beside them.
+    """
+    (read, own, told), published = read_once(rows), published_rows()
+    table = joined(published, own)
+    uses = how_used(table)
+    others, mine = uses[: -len(own)], uses[-len(own) :]
+    unused = [use for use in mine if not use.kind]
+    told += [f"row {use.row.line}, {use.row.id}: not used, {use.why}" for use in unused]
+    told += counted_beside(
+        [row for row, use in zip(read, mine, strict=True) if use.kind],
+        [use.row for use in others if use.kind],
+    )
+    return refined(table), told
 
 
 def results_folder(text: str) -> Path:
@@ -94,13 +110,19 @@ def results_folder(text: str) -> Path:
 
 
 def problem(
-    plan: LearningPlan, variant: str = SHIPPED, rows: Path | None = None
+    plan: LearningPlan,
+    variant: str = SHIPPED,
+    rows: Path | None = None,
+    say: Callable[[str], None] = print,
 ) -> tuple[Prior, EvidenceLikelihood]:
     """Prior and likelihood of a plan: a reduced one has few studies and parameters.
 
-    ``rows`` is a table of one's own that is learned from, too.
+    ``rows`` is a table of one's own that is learned from, too; ``say`` gets a sentence on each that
+    is not learned from as it stands.
     """
-    table = load_learning_table() if rows is None else table_with(rows)
+    table, told = (load_learning_table(), []) if rows is None else table_with(rows)
+    for line in told:
+        say(line)
     prior, whole = marrow_prior(variant=variant), EvidenceLikelihood(table)
     if plan.name == "full":
         return prior, whole

@@ -54,9 +54,8 @@ from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.shipped import label_of, shipped_file
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.sampling.simulations import MarrowMaker
-from pkpd.evidence.table.learning import LEARNING_FILES, joined, refined
-from pkpd.evidence.table.populations import evidence_folder
-from pkpd.evidence.table.table import load_evidence
+from pkpd.evidence.table.learning import load_learning_table, refined
+from pkpd.evidence.table.table import EvidenceRow, load_evidence
 
 REPEATS = 8  # of each row and draw
 SHIPPED = 1000  # draws of a posterior that ships
@@ -85,23 +84,25 @@ def predicted(
 def scored(
     checks: Sequence[RowCheck],
     said: Mapping[str, Predicted],
+    simulated: Mapping[str, EvidenceRow],
     posterior: EvidencePosterior,
     mixture: Mixture,
     beside: Mapping[str, Mapping[str, Predicted]],
 ) -> tuple[Scorecard | None, dict[str, Predicted]]:
     """Scores of the rows of studies that were not learned from, beside what they must beat.
 
-    ``beside`` has what other predictors say, by name. What the mixture says comes second.
+    Average and regression see rows at their line of treatment and age (``simulated``, by id), as
+    where the weights of the mixture were learned. ``beside`` has what other predictors say, by
+    name. What the mixture says comes second.
     """
     rows = [c.row for c in checks if c.row.study not in posterior.studies and of_one_arm(c.row)]
     if not rows:
         return None, {}
-    folder = Path(str(evidence_folder()))
-    both = joined(*(load_evidence(folder / name) for name in LEARNING_FILES))
-    bare = EvidenceLikelihood(both)
-    terms = [term for term in bare.terms if term.study in posterior.studies]
-    similar = averages(rows, [row for term in terms for row in term.rows])
-    members = {MODEL: said, AVERAGE: similar, REGRESSION: regressions(rows, terms)}
+    terms = EvidenceLikelihood(load_learning_table()).terms
+    terms = [term for term in terms if term.study in posterior.studies]
+    finer = [simulated[row.id] for row in rows]
+    similar = averages(finer, [row for term in terms for row in term.rows])
+    members = {MODEL: said, AVERAGE: similar, REGRESSION: regressions(finer, terms)}
     both = mixed(mixture, rows, members)
     return scorecard(rows, {**members, MIXTURE: both, **beside}), both
 
@@ -165,15 +166,15 @@ def main() -> None:
     try:
         mixture = read_mixture(given.mixture)
         posterior = load_posterior(given.posterior)
+        others = {name: load_posterior(Path(file)) for name, _, file in named}
+        for file, one in ((given.posterior, posterior), *others.items()):
+            one.require_converged(f"predictions of {file}")
         checks, said, drawn = predicted(posterior, given.rows, given.draws)
-        beside = {
-            name: predicted(load_posterior(Path(file)), given.rows, given.draws)[1]
-            for name, _, file in named
-        }
+        beside = {name: predicted(one, given.rows, given.draws)[1] for name, one in others.items()}
     except PkpdError as error:
         sys.exit(str(error))
     friberg, refused = without_leukaemia(list(drawn.rows.values()), spread_of_studies(posterior))
-    card, both = scored(checks, said, posterior, mixture, {FRIBERG: friberg, **beside})
+    card, both = scored(checks, said, drawn.rows, posterior, mixture, {FRIBERG: friberg, **beside})
     found = table(checks, posterior.studies, both)
     print(label_of(posterior).text)
     print("printed, the model's median (90 %), and the mixture's of rows of new studies:")

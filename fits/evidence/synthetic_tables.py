@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from judging.calibration import (
     DRAWS,
+    FIRST_SEED,
     CalibrationRanks,
     TableRank,
     gather_ranks,
@@ -79,10 +80,10 @@ def main() -> None:
         ask.error(f"--tables {given.tables}; allowed: at least {FEWEST}, fewer say nothing")
     plan = PLANS["full" if given.full else "reduced"]
     prior, likelihood = problem(plan, given.variant)
-    # tables of another posterior or of other chains are no more of the same
+    # tables of another posterior, of other chains or other patients are no more of the same
     own = given.out / f"posterior_{file_name(plan, given.variant)}.nc"
     written = str(load_posterior(own).record["written"])
-    key = digits_of(repr((evidence_hash(likelihood), written, SETTINGS, PATIENTS)))
+    key = digits_of(repr((evidence_hash(likelihood), written, SETTINGS, PATIENTS, FIRST_SEED)))
     file = given.out / f"synthetic_tables_{key}.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
     kept = {entry["index"]: entry for entry in map(json.loads, lines)}

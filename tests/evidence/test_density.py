@@ -297,6 +297,7 @@ THETA = {
     [
         "20,cr_rate,,,,,7,20,READ",
         "30,anc500_recovery_day_median,26,,,,,,READ",
+        "61,anc500_recovery_day_median,24,20,31,iqr,,,READ",
         pytest.param("30,anc500_recovery_day_mean,26,,,,,,READ", marks=pytest.mark.slow),
         pytest.param("40,dlt_delayed_recovery_d42,,,,,4,40,READ", marks=pytest.mark.slow),
         pytest.param("30,baseline_anc_median,1.3,,,,,,READ", marks=pytest.mark.slow),
@@ -325,6 +326,42 @@ def check_ratios(term, made, other, true):
     assert ratios.mean() == pytest.approx(1.0, abs=4 * error + 0.02)
     # and the two are not the same
     assert ratios.std() > 0.05
+
+
+def test_quartiles_are_drawn_as_samples_have_them(table_file):
+    """Both stood as far from the middle, on either side, whatever the median was."""
+    row = "A,aml,cytarabine:100 mg/m2:CI:1-7,61,anc500_recovery_day_median,24,20,31,iqr,,,READ"
+    plan = EvidenceLikelihood(load_evidence(table_file(row)))
+    days = np.array([[np.log(2000.0), np.log(0.2), np.log(0.2), np.log(2000.0)]])  # in whole days
+    alone = {**dict.fromkeys(THETA, 0.0), "discrepancy": 0.01}
+    draw, rng = RowDrawer(plan.terms, plan.cells), np.random.default_rng(8)
+    made = [next(iter(draw(np.zeros(1), days, alone, rng).values())) for _ in range(6000)]
+    seen = np.log([[row.lower, row.value, row.upper] for row in made])
+    drawn = (seen - days[0, 0]) / 0.2
+    sample = np.quantile(rng.logistic(size=(20_000, 61)), [0.25, 0.5, 0.75], axis=1)
+    np.testing.assert_allclose(drawn.mean(axis=0), [-np.log(3), 0.0, np.log(3)], atol=0.03)
+    np.testing.assert_allclose(drawn.std(axis=0), sample.std(axis=1), rtol=0.05)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(sample), atol=0.05)
+    gap = drawn[:, 2] - drawn[:, 0]
+    assert gap.var() == pytest.approx(64 / 9 / 61, rel=0.08)  # what the density says
+    assert abs(np.corrcoef(gap, drawn[:, 1])[0, 1]) < 0.05
+
+
+def test_arms_differ_in_the_spread_of_their_quartiles_as_they_are_scored(table_file):
+    row = "A,aml,cytarabine:100 mg/m2:CI:1-7,900,anc500_recovery_day_median,24,20,31,iqr,,,READ"
+    plan = EvidenceLikelihood(load_evidence(table_file(row)))
+    theta = {**dict.fromkeys(THETA, 0.0), "discrepancy.days": 0.1}
+    draw, rng = RowDrawer(plan.terms, plan.cells), np.random.default_rng(8)
+    for below, above in ((0.2, 0.2), (0.2, 0.25)):
+        days = np.array([[np.log(2000.0), np.log(below), np.log(above), np.log(2000.0)]])
+        made = [next(iter(draw(np.zeros(1), days, theta, rng).values())) for _ in range(3000)]
+        x = np.log([[row.lower, row.upper] for row in made])
+        own = {"first": np.array([0])}
+        at, slope = (np.asarray(got) for got in _position(x.reshape(1, -1), days, 0.0, own, 0.0))
+        gap = np.diff(at.reshape(-1, 2), axis=1)[:, 0]
+        told = 64 / 9 / 900 + 0.1**2 * (slope.reshape(-1, 2).min(axis=1) ** 2).mean()
+        assert gap.mean() == pytest.approx(2 * np.log(3), abs=0.05)
+        assert gap.var() == pytest.approx(told, rel=0.12)
 
 
 def test_responses_and_deaths_are_drawn_as_they_are_scored(table_file):

@@ -11,16 +11,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from judging.scorecard import Predicted
+from judging.stacking import read_mixture
 from scipy.stats import beta, binom
 
 from pkpd.cards import load_trial
 from pkpd.course.course import Course
 from pkpd.errors import PkpdError
+from pkpd.evidence import load_learning_table
 from pkpd.evidence.criticism import schedule_or_dose
-from pkpd.evidence.posterior.shipped import shipped_file
+from pkpd.evidence.criticism.row_predictions import RowCheck
+from pkpd.evidence.posterior.shipped import shipped_file, shipped_posterior
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
+from pkpd.evidence.table.learning import refined
 from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.marrow.variants import FULL
@@ -32,6 +37,7 @@ import landmarks  # noqa: E402 # pyright: ignore[reportMissingImports]
 import learn  # noqa: E402 # pyright: ignore[reportMissingImports]
 import left_out  # noqa: E402 # pyright: ignore[reportMissingImports]
 import other_seeds  # noqa: E402 # pyright: ignore[reportMissingImports]
+import pairs  # noqa: E402 # pyright: ignore[reportMissingImports]
 import plans  # noqa: E402 # pyright: ignore[reportMissingImports]
 import predict_rows  # noqa: E402 # pyright: ignore[reportMissingImports]
 import synthetic_tables  # noqa: E402 # pyright: ignore[reportMissingImports]
@@ -67,6 +73,26 @@ def test_a_reduced_run_keeps_rows_of_ones_own(tmp_path):
     _, likelihood = plans.problem(plans.PLANS["reduced"], rows=path)
     assert likelihood.studies[-1] == "OURS"
     assert len(likelihood.studies) == plans.SMALL_STUDIES + 1
+
+
+def test_rows_of_ones_own_are_learned_from_once_and_refused_if_they_cannot_be(tmp_path):
+    """CR, CR + CRi and ORR of one arm were three trials, and 21 of 20 were learned from."""
+    path, arm = tmp_path / "own.csv", "OURS,aml_rr,clofarabine:30 mg/m2:IV1h:1-5,20"
+    head = "study,population,schedule,n,endpoint,numerator,denominator,mark"
+    rows = [f"{arm},{name},{k},20,READ" for name, k in (("cr_rate", 5), ("cr_cri_rate", 8))]
+    path.write_text("\n".join((head, *rows, f"{arm},orr,9,20,READ")) + "\n")
+    told = []
+    _, likelihood = plans.problem(plans.PLANS["reduced"], rows=path, say=told.append)
+    (term,) = (term for term in likelihood.terms if term.study == "OURS")
+    assert [(row.endpoint.name, row.numerator) for row in term.rows] == [
+        ("cr_rate", 5), ("cri_rate", 3)
+    ]  # fmt: skip
+    assert told[0].startswith("row 3, OURS.cr_cri_rate: its 8 are the 5 of row 2 and 3 more")
+    assert told[1] == "row 4, OURS.orr: not used, it counts patients whom row 2 counts"
+    rows[1] = f"{arm},day30_mortality,16,20,READ"
+    path.write_text("\n".join((head, *rows)) + "\n")
+    with pytest.raises(PkpdError, match=r"5 with a response .row 2. and 16 who died are more than"):
+        plans.problem(plans.PLANS["reduced"], rows=path)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +400,7 @@ def test_rows_of_learned_studies_alone_are_written_and_ship_no_scores(tmp_path, 
     row |= {"study_was_learned_from": 1, "mixture_median": ""}
     stands = {
         "read_mixture": None,
-        "load_posterior": SimpleNamespace(studies=("s",)),
+        "load_posterior": SimpleNamespace(studies=("s",), require_converged=lambda _: None),
         "predicted": ((), {}, SimpleNamespace(rows={})),
         "spread_of_studies": {},
         "without_leukaemia": ({}, []),
@@ -392,6 +418,60 @@ def test_rows_of_learned_studies_alone_are_written_and_ship_no_scores(tmp_path, 
     monkeypatch.setattr(sys, "argv", [*words, "--ship", str(tmp_path / "default.nc")])
     with pytest.raises(SystemExit, match="is not written: a posterior ships with scores"):
         predict_rows.main()
+
+
+def test_nothing_is_scored_from_what_has_not_converged(tmp_path, monkeypatch, capsys):
+    """Scores were printed, and named nothing of the chains that they are of."""
+    known, bad = shipped_posterior().thinned(20), tmp_path / "bad.nc"
+    replace(known, problems=("R-hat of rho is 1.30",)).save(bad)
+    path, told = tmp_path / "own.csv", "the sampler did not converge: R-hat of rho is 1.30"
+    path.write_text(
+        "study,population,schedule,n,endpoint,numerator,denominator,mark\n"
+        "OURS,aml_rr,clofarabine:30 mg/m2:IV1h:1-5,20,cr_rate,5,20,READ\n"
+    )
+    for words in (["--posterior", str(bad)], ["--beside", f"other={bad}"]):
+        monkeypatch.setattr(sys, "argv", ["x", str(path), "--draws", "2", *words])
+        with pytest.raises(SystemExit, match=told):
+            predict_rows.main()
+    monkeypatch.setattr(pairs, "pairs_in", lambda *_: pytest.fail("pairs are predicted"))
+    monkeypatch.setattr(sys, "argv", ["x", "--ship", str(bad)])
+    with pytest.raises(SystemExit, match=told):
+        pairs.main()
+    assert not capsys.readouterr().out
+
+
+def test_members_of_the_mixture_see_the_rows_that_its_weights_are_of(tmp_path, monkeypatch):
+    """Weights were learned at lines of treatment and ages, and weighed rows without them."""
+    path, seen = tmp_path / "own.csv", {}
+    path.write_text(
+        "study,population,schedule,n,endpoint,numerator,denominator,mark,age_median,line\n"
+        "OURS,aml_rr,clofarabine:30 mg/m2:IV1h:1-5,20,cr_rate,5,20,READ,63,refractory\n"
+    )
+    table = load_evidence(path)
+    (finer,), (row,) = refined(table), table
+
+    def stands(name):
+        def predict(rows, known):
+            rows_of = [r for one in known for r in getattr(one, "rows", (one,))]
+            seen[name] = list(rows), {r.id: r.population.name for r in rows_of}
+            return {r.id: Predicted(np.full(9, 0.2), -2.0) for r in rows}
+
+        return predict
+
+    monkeypatch.setattr(predict_rows, "averages", stands("average"))
+    monkeypatch.setattr(predict_rows, "regressions", stands("regression"))
+    check = RowCheck(row, "beta-binomial", 0.25, 0.1, 0.2, 0.4, 0.5, True)
+    said = {row.id: Predicted(np.full(9, 0.3), -2.0)}
+    posterior, mixture = shipped_posterior(), read_mixture(predict_rows.WEIGHTS)
+    card, both = predict_rows.scored([check], said, {row.id: finer}, posterior, mixture, {})
+    assert card is not None
+    assert list(both) == [row.id]
+    assert finer.population.name == "aml_refractory" != row.population.name
+    learned_from = {r.id: r.population.name for r in load_learning_table()}
+    for rows, known in seen.values():
+        assert rows == [finer]
+        assert known.items() <= learned_from.items()
+    assert "aml_refractory" in seen["average"][1].values()
 
 
 def test_a_posterior_that_cannot_be_scored_is_not_shipped_in_silence(tmp_path, monkeypatch):

@@ -88,7 +88,7 @@ def test_errors_know_that_rows_of_a_study_depend_on_each_other():
 def test_an_average_is_that_of_the_same_endpoint_and_population(rows):
     row, rng = row_of(rows, "NEW0"), np.random.default_rng(1)
     found = average_of_similar(row, rows, rng)
-    assert found.of == "response CR, aml"
+    assert found.of == "cr_rate, aml"
     assert found.studies == 7
     assert np.median(found.values) == pytest.approx(0.8, abs=0.02)
     # seven studies of a hundred patients scatter as a binomial does
@@ -101,8 +101,43 @@ def test_an_average_is_that_of_the_same_endpoint_and_population(rows):
     assert days.studies == 3
     few = [r for r in rows if r.study in ("NEW0", "NEW1", "OLD0", "OLD1")]
     # two of the population are too few; three of the endpoint serve
-    assert average_of_similar(row, few, rng).of == "response CR, all"
+    assert average_of_similar(row, few, rng).of == "cr_rate, all"
     assert average_of_similar(row_of(rows, "NEW0", "anc500"), few, rng) is None
+
+
+def test_other_thresholds_and_days_are_averaged_only_where_few_have_the_same(tmp_path):
+    """Recovery to 0.5 was pooled with that to 1, and deaths by day 30 with those by day 60."""
+    lines = [HEAD]
+    for i in range(4):
+        days = (("anc500", 24 + i % 2), ("anc1000", 34 + i % 2))
+        for of, line in (("AML", "aml"), ("OLD", "aml_rr")):
+            lines += [
+                f"{of}{k}{i},{line},{SEVEN},60,{k}_recovery_day_median,{day},,,READ\n"
+                for k, day in days
+            ]
+            lines += [
+                f"{of}{k}{i},{line},{SEVEN},100,day{k}_mortality,,{k // 3 + i},100,READ\n"
+                for k in (30, 60)
+            ]
+    lines.append(f"X,aml,{SEVEN},60,plt20_recovery_day_median,29,,,READ\n")
+    lines += [f"Y{i},aml,{SEVEN},60,plt100_recovery_day_median,31,,,READ\n" for i in range(3)]
+    file = tmp_path / "rows.csv"
+    file.write_text("".join(lines))
+    table, rng = load_evidence(file).rows, np.random.default_rng(1)
+
+    def said(study, endpoint):
+        return average_of_similar(row_of(table, study, endpoint), table, rng)
+
+    low, high = said("AMLanc5000", "anc500"), said("AMLanc10000", "anc1000")
+    assert (low.of, low.studies) == ("anc500_recovery_day_median, aml", 3)
+    assert np.median(low.values) == pytest.approx(24.5, abs=1.0)
+    assert np.median(high.values) == pytest.approx(34.5, abs=1.0)
+    early, late = said("OLD300", "day30"), said("OLD600", "day60")
+    assert (early.studies, late.studies) == (3, 3)
+    assert np.median(early.values) == pytest.approx(0.11, abs=0.015)
+    assert np.median(late.values) == pytest.approx(0.21, abs=0.015)
+    # nobody else printed platelets of 20: those of 100 serve, as they did
+    assert said("X", "plt20").of == "recovery_day platelets, aml"
 
 
 def test_a_card_tells_who_predicts_better(rows):

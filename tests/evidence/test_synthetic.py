@@ -18,6 +18,7 @@ from judging.calibration import (
     rank_of_table,
     with_rows,
 )
+from plans import PLANS
 from scipy.special import expit
 from scipy.stats import norm
 
@@ -26,6 +27,7 @@ from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.parameters import ARMS, BETWEEN
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.sampling.chains import ChainSettings, programs
+from pkpd.evidence.sampling.simulations import BLOCK, MarrowMaker
 from pkpd.evidence.table.arms import SimulatedArm
 from pkpd.evidence.table.table import load_evidence
 from pkpd.units import Parameter
@@ -148,6 +150,34 @@ def test_truths_rank_uniformly_if_the_emulator_is_right(slope, tables):
         assert first < 1.5
     else:
         assert first > 3.0
+
+
+def test_truths_meet_patients_that_no_network_has_learned_from():
+    """Those of tables 3 to 42 were the first forty blocks of the run with seed 1."""
+    _, parts = judged()
+    met = []
+
+    def simulate(seed):
+        met.append(seed)
+        raise InterruptedError
+
+    parts = {**parts, "simulate": simulate, "settings": ChainSettings()}
+    for index in (0, 3, 42, 9_999):
+        with pytest.raises(InterruptedError):
+            rank_of_table(**parts, index=index)
+    plan = PLANS["full"]
+    learned_from = {
+        seed * 1_000_003 + 10_007 * index + block
+        for seed in range(1, 50)
+        for index, number in enumerate(plan.rounds)
+        for block in range(-(-number // BLOCK))
+    }
+    assert len(set(met)) == 4
+    assert min(met) > 1000 * max(learned_from)
+    # and there are such patients
+    arm = {"one": next(iter(parts["likelihood"].arms.values()))}
+    one, other = (MarrowMaker(arm, 8)(seed) for seed in met[:2])
+    assert one.seed != other.seed
 
 
 def test_summary_of_ranks_is_that_of_what_was_ranked():

@@ -1,14 +1,18 @@
 """What predictions must beat first: the average of similar trials.
 
 A row is predicted from the rows of the same endpoint in the same population, whatever was given:
-counts of patients by a beta-binomial, days by a log-normal. With fewer than three studies in the
-population those of its disease serve, then those of the endpoint. The two parameters of each
-distribution are integrated over a grid with weak priors.
+counts of patients by a beta-binomial, days by a log-normal. The same endpoint has the same
+threshold, day and cycles to be reached in: neutrophils of 0.5 are not pooled with those of 1, nor
+deaths by day 30 with those by day 60. With fewer than three studies that have it in the population
+these serve instead, the first of which there are three: the endpoint in the disease; its kind
+(recovery of a line at any threshold, deaths by any day) in the population, and in the disease; the
+endpoint in all diseases; its kind in all. The two parameters of each distribution are integrated
+over a grid with weak priors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,25 +68,39 @@ def average_of_similar(
     Returns
     -------
     Average or None
-        ``None`` where fewer than three studies have printed the endpoint, and for ratios and
-        differences of two arms.
+        ``None`` where fewer than three studies have printed the kind of endpoint, and for ratios
+        and differences of two arms.
     """
     if not _has_number(row):
         return None
-    same = [r for r in others if r.study != row.study and group_of(r) == group_of(row)]
-    same = [r for r in same if _is_count(r) == _is_count(row) and _has_number(r)]
-    steps: tuple[tuple[str, Callable[[EvidenceRow], bool]], ...] = (
-        (row.population.name, lambda r: r.population.name == row.population.name),
-        (row.population.disease, lambda r: r.population.disease == row.population.disease),
-        ("all", lambda r: True),
+    kind = [r for r in others if r.study != row.study and group_of(r) == group_of(row)]
+    kind = [r for r in kind if _is_count(r) == _is_count(row) and _has_number(r)]
+    same = [r for r in kind if _same(r, row)]
+    exact, group = row.endpoint.name, group_of(row)
+    name, disease = row.population.name, row.population.disease
+    steps = (
+        (exact, name, [r for r in same if r.population.name == name]),
+        (exact, disease, [r for r in same if r.population.disease == disease]),
+        (group, name, [r for r in kind if r.population.name == name]),
+        (group, disease, [r for r in kind if r.population.disease == disease]),
+        (exact, "all", same),
+        (group, "all", kind),
     )
-    for name, belongs in steps:
-        chosen = [r for r in same if belongs(r)]
+    for what, who, chosen in steps:
         studies = len({r.study for r in chosen})
         if studies >= FEWEST_STUDIES:
             made = _count(row, chosen, rng) if _is_count(row) else _day(row, chosen, rng)
-            return Average(*made, f"{group_of(row)}, {name}", studies)
+            return Average(*made, f"{what}, {who}", studies)
     return None
+
+
+def _same(one: EvidenceRow, other: EvidenceRow) -> bool:
+    """Whether rows ask the same of a patient, by each reading where a definition is not stated."""
+    first, second = (
+        (row.endpoint.name == "cr_after_c1", [a.observable for a in row.endpoint.alternatives])
+        for row in (one, other)
+    )
+    return first == second
 
 
 def _is_count(row: EvidenceRow) -> bool:

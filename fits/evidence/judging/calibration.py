@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
+from pkpd.evidence.criticism.row_predictions import predicted_logits
 from pkpd.evidence.likelihood.cells import cells_of
-from pkpd.evidence.likelihood.density import Spread, TableDensity, logits_and_days
+from pkpd.evidence.likelihood.density import Spread, TableDensity
 from pkpd.evidence.likelihood.drawn_rows import RowDrawer
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.terms import Term
@@ -34,6 +35,9 @@ from pkpd.evidence.table.table import EvidenceRow
 
 DRAWS = 63
 """Draws that a truth is ranked among."""
+FIRST_SEED = 1_000_000_000_000
+"""Of the patients of truths: far beyond those that networks learn from, whose seeds begin at
+1,000,003 times that of the run (`pkpd.evidence.posterior.learning`)."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,8 @@ def rank_of_table(
     rng = np.random.default_rng([seed, index])
     truth = posterior[rng.integers(len(posterior))]
     theta = prior.theta(truth)
-    seen = simulate(1_000_000 * seed + index)(theta)
-    logits, days = logits_and_days(likelihood.summaries(theta, seen))
+    seen = simulate(FIRST_SEED * seed + index)(theta)
+    ((logits, days),) = predicted_logits([likelihood.summaries(theta, seen)])
     drawn = RowDrawer(likelihood.terms, likelihood.cells)(logits, days, theta, rng)
     terms, missing = with_rows(likelihood.terms, drawn)
     own = TableDensity(cells_of(terms), without=missing)

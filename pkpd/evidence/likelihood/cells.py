@@ -30,6 +30,7 @@ CHANNELS = ("response", "death", "days", "low", "start")
 _CHANNEL = {
     "response": "response",
     "death": "death",
+    "died": "death",
     "recovery_day": "days",
     "response_day": "days",
     "low_days": "days",
@@ -224,7 +225,8 @@ def _joint(term: Term, place: int, asked: _Asked) -> list[Cell]:
         k, n = _events(row), patients - responders
         place_of = term.rows.index(row)
         for index, reading in enumerate(term.readings):
-            seen = reading.observables[place_of]
+            # fates, as those of responders are: many of these have no response since they died
+            seen = replace(reading.observables[place_of], kind="died")
             share = asked.share(arm, (seen,), events, having=False)
             count(share, k, n, "death", index if len(term.readings) > 1 else -1)
     return made

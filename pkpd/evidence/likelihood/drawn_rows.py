@@ -18,6 +18,13 @@ from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.table.table import EvidenceRow
 
 _LOGISTIC_SD = float(np.pi / np.sqrt(3.0))
+_QUARTILE = float(np.log(3.0))  # logit of 3/4
+# Root of n times the covariance of the logits of the distribution function at median, lower and
+# upper quartile of n patients, min(p, q) (1 - max(p, q)) over p (1 - p) q (1 - q); the difference
+# of the quartiles has 64/9, and none with the median
+_OF_QUANTILES = np.linalg.cholesky(
+    np.array([[4.0, 8 / 3, 8 / 3], [8 / 3, 16 / 3, 16 / 9], [8 / 3, 16 / 9, 16 / 3]])
+)
 
 
 class RowDrawer:
@@ -166,30 +173,47 @@ class _Draw:
                 break
         return float(np.exp(centre + shift + off))
 
+    def _quartiles(self, cell: Cell, z: float, n: float, extra: float) -> tuple[float, float]:
+        """Logits at both quartiles of n patients whose median has the score z; arms differ, too."""
+        scores = np.array([z, *self.rng.standard_normal(2)])
+        _, low, high = _OF_QUANTILES @ scores / np.sqrt(n)
+        lower, upper = low - _QUARTILE, high + _QUARTILE
+        slopes = [self._slope(cell.first, at) for at in (lower, upper)]
+        # as much as the density says, less what the arm's shift does where slopes differ
+        rest = max(min(slopes) ** 2 - (slopes[1] - slopes[0]) ** 2, 0.0)
+        wider = 0.5 * extra * float(np.sqrt(rest) * self.rng.standard_normal())
+        return lower - wider, upper + wider
+
+    def _slope(self, place: int, z: float) -> float:
+        """Logits for each unit of the log of days."""
+        step = 0.01
+        low, high = (np.log(self._at(place, z + d, 0.0, 0.0)) for d in (-step, step))
+        return float(2.0 * step / (high - low))
+
     def _days_row(self, row: EvidenceRow, cells: list[Cell]) -> EvidenceRow:
         first = cells[0]
         n, extra = first.numbers[-1], self._arm_days(first)
         own = self.offsets[first.study, first.channel]
         arm = own + extra * float(self.rng.standard_normal())
         counts = row.endpoint.at_start
+        z = float(self.rng.standard_normal())
         if first.kind == "mean":
             scale = 0.5 * float(np.exp(self.days[first.first, 1:3]).sum()) * _LOGISTIC_SD
             log = self.days[first.first, 3] + arm
-            value = float(np.exp(log + scale / np.sqrt(n) * self.rng.standard_normal()))
+            value = float(np.exp(log + scale / np.sqrt(n) * z))
         else:
-            z = 2.0 / np.sqrt(n) * float(self.rng.standard_normal())
-            value = self._at(first.first, z, arm, 0.0)
+            value = self._at(first.first, 2.0 / np.sqrt(n) * z, arm, 0.0)
         row = replace(row, value=_printed(value, counts))
         for cell in cells[1:]:
             if cell.kind == "range":
                 u = np.log(self.rng.random(2)) / n
                 # the largest of n: F^n is uniform
                 ends = [-_logit_of_log(u[0]), _logit_of_log(u[1])]
-                limits = [self._at(cell.first, z, own, extra) for z in ends]
+                limits = [self._at(cell.first, at, own, extra) for at in ends]
             else:
-                sd = 8.0 / 3.0 / np.sqrt(n)
-                gap = 2.0 * np.log(3.0) + sd * float(self.rng.standard_normal())
-                limits = [self._at(cell.first, z, arm, 0.0) for z in (-0.5 * gap, 0.5 * gap)]
+                ends = self._quartiles(cell, z, n, extra)
+                lower, upper = (self._at(cell.first, at, arm, 0.0) for at in ends)
+                limits = [min(lower, value), max(upper, value)]
             lower, upper = sorted(_printed(limit, counts) for limit in limits)
             row = replace(row, lower=lower, upper=upper)
         return row

@@ -245,9 +245,12 @@ def observe(outcomes: ArmOutcomes, what: Observable) -> Floats:
     if kind == "response":
         return _responded(outcomes, what.code).astype(np.float64)
     if kind == "response_day":
-        return np.where(_responded(outcomes, what.code), outcomes.response_day, np.inf)
+        day = outcomes.first_response_day(*_CODES[what.code])
+        return np.where(_responded(outcomes, what.code), day, np.inf)
     if kind == "death":
         return early_death(outcomes.course, what.day)
+    if kind == "died":
+        return _died(outcomes, what.day)
     if kind == "recovery_day":
         day = outcomes.recovery_day[line, what.thresholds[0]]
         return np.where(_free_of_leukaemia(outcomes), day, np.nan)
@@ -273,13 +276,26 @@ def observe(outcomes: ArmOutcomes, what: Observable) -> Floats:
     raise DataError(where=f"observable {kind}", what="the marrow model does not give it")
 
 
-def _delayed(outcomes: ArmOutcomes, what: Observable) -> Floats:
-    """Delayed recovery as publications count it: of those alive, leukaemia being no delay.
+def _died(outcomes: ArmOutcomes, day: float) -> Floats:
+    """Whether each patient dies by a day: `early_death` is the mean of many such fates.
 
-    A verdict of `pkpd.endpoints.dlt` leaves patients with leukaemia out; the denominators of
-    published rows hold them.
+    Who responds has a fate as well. Of those without a response many are so because they died;
+    their mean probability of death would be that of all.
+    """
+    end = min(day, outcomes.horizon_days - 1.0)
+    return (outcomes.death_day < end + 1.0).astype(np.float64)
+
+
+def _delayed(outcomes: ArmOutcomes, what: Observable) -> Floats:
+    """Delayed recovery as publications count it, of those alive.
+
+    Of all patients leukaemia is no delay: a verdict of `pkpd.endpoints.dlt` leaves patients with
+    leukaemia out, the denominators of most published rows hold them. Rows of patients ``cleared``
+    of leukaemia leave them out, too.
     """
     found = evaluate_rule(delay_rule(what.thresholds, int(what.day)), outcomes.course)
+    if what.among == "cleared":
+        return found.outcome
     return np.where(found.status == DLTStatus.LEUKAEMIA, 0.0, found.outcome)
 
 

@@ -28,8 +28,9 @@ class Observable:
     Attributes
     ----------
     kind
-        ``response`` (`code` reached by `day`), ``response_day`` (day `code` was reached),
-        ``death`` (died by `day`), ``recovery_day`` (first day the count of `line` is back at
+        ``response`` (`code` reached by `day`), ``response_day`` (day `code` was first reached),
+        ``death`` (probability to die by `day`), ``died`` (whether the patient does),
+        ``recovery_day`` (first day the count of `line` is back at
         `thresholds[0]` after having been below it), ``delayed`` (on `day` neutrophils below
         `thresholds[0]` or untransfused platelets below `thresholds[1]`, without leukaemia),
         ``grade`` (the count of `line` fell below `thresholds[0]` on treatment),
@@ -46,7 +47,8 @@ class Observable:
     code
         Response code.
     among
-        ``all`` patients treated, ``recovered`` (those who reach it) or ``responders``.
+        ``all`` patients treated, ``recovered`` (those who reach it), ``responders``, or those
+        ``cleared`` of leukaemia on `day`.
     """
 
     kind: str
@@ -183,11 +185,17 @@ def _g4_cytopenia(match: re.Match[str]) -> Endpoint:
 
 def _delayed(match: re.Match[str]) -> Endpoint:
     day = float(match["day"]) if match["day"] else 42.0
+    among = "cleared" if match["cleared"] else "all"
+    readings = DELAY_READINGS
+    if match["anc"]:
+        readings = ((1.0, _THRESHOLDS["anc"][match["anc"]], _THRESHOLDS["plt"][match["plt"]]),)
     parts = tuple(
         Alternative(
-            p, Observable("delayed", thresholds=(anc, plt), day=day), f"delay {anc:g}/{plt:g}"
+            p,
+            Observable("delayed", thresholds=(anc, float(plt)), day=day, among=among),
+            f"delay {anc:g}/{plt:g}",
         )
-        for p, anc, plt in DELAY_READINGS
+        for p, anc, plt in readings
     )
     return Endpoint(match[0], "count", parts, True)
 
@@ -231,7 +239,11 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], Endpoint]], ...] = (
     (r"time_to_(?P<code>cr|crcri)_(?P<statistic>median|mean)_d", _response_day),
     (r"(?P<grade>g34|g4)_(?P<line>neutropenia|thrombocytopenia)", _grade),
     (r"g4_cytopenia", _g4_cytopenia),
-    (r"dlt_delayed_recovery(?:_d(?P<day>\d+))?", _delayed),
+    (
+        r"dlt_delayed_recovery(?:_d(?P<day>\d+))?"
+        r"(?:_anc(?P<anc>500|1000)_plt(?P<plt>20|25|50|100))?(?P<cleared>_cleared)?",
+        _delayed,
+    ),
     (r"dlt_low_counts", _fixed("count", _low_run_alternatives(), True)),
     (r"mtd_mgm2|mtd_mg", _fixed("mtd", _low_run_alternatives())),
     (
@@ -339,6 +351,7 @@ def example_names() -> tuple[str, ...]:
         *("g34_neutropenia", "g4_neutropenia", "g34_thrombocytopenia", "g4_thrombocytopenia"),
         *("g4_cytopenia", "g34_cytopenia_baseline", "febrile_neutropenia"),
         *("dlt_delayed_recovery", "dlt_delayed_recovery_d45", "dlt_low_counts", "mtd_mgm2"),
+        *("dlt_delayed_recovery_d42_anc500_plt50", "dlt_delayed_recovery_d42_cleared"),
         *("anc_recovery_time_ratio", "anc_recovery_diff_d", "baseline_anc_median"),
         *("baseline_plt_median", "baseline_wbc_median", "baseline_plt_mean"),
     )

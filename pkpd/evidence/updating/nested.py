@@ -7,15 +7,38 @@ rows of their own they would count as so many trials.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from pkpd.errors import DataError
 from pkpd.evidence.table.endpoints import endpoint_of, is_part_of
 from pkpd.evidence.table.rows import EvidenceRow
-from pkpd.evidence.table.table import EvidenceTable
+from pkpd.evidence.table.table import EvidenceTable, load_evidence
 
 _ORDER = ("cr_rate", "cri_rate", "crp_rate", "cr_cri_rate", "pr_cr_rate", "orr", "cr_after_c1")
 """Responses, those first that say most of counts."""
+
+
+def read_once(path: str | Path) -> tuple[EvidenceTable, EvidenceTable, list[str]]:
+    """Read rows of one's own, as they stand and with each patient counted once.
+
+    Returns
+    -------
+    EvidenceTable
+        As `pkpd.evidence.table.table.load_evidence` reads them.
+    EvidenceTable, list of str
+        As `counted_once` takes them apart.
+
+    Raises
+    ------
+    DataError
+        If a row has a mistake, or counts of the same patients cannot all be.
+    """
+    read = load_evidence(path)
+    _refuse_impossible([row for row in read if not row.unused], str(path))
+    return (read, *counted_once(read))
 
 
 def counted_once(table: EvidenceTable) -> tuple[EvidenceTable, list[str]]:
@@ -159,3 +182,46 @@ def _low_counts(table: EvidenceTable) -> dict[int, EvidenceRow]:
 def _share_patients(one: EvidenceRow, other: EvidenceRow) -> bool:
     pairs = ((one.endpoint, other.endpoint), (other.endpoint, one.endpoint))
     return any(is_part_of(*pair) for pair in pairs)
+
+
+def _refuse_impossible(rows: Sequence[EvidenceRow], shown: str) -> None:
+    """Refuse counts of the same patients that cannot all be: too many, or more inside than out."""
+    arms: dict[tuple[object, ...], list[EvidenceRow]] = {}
+    for row in rows:
+        if row.endpoint.kind == "count" and row.numerator is not None:
+            arms.setdefault((row.study, row.arm, row.denominator), []).append(row)
+    for found in arms.values():
+        _refuse_more_inside(found, shown)
+        counts = {
+            category: max(
+                (row for row in found if row.endpoint.category == category),
+                key=lambda row: row.numerator or 0,
+                default=None,
+            )
+            for category in ("response", "death")
+        }
+        told = [row for row in counts.values() if row is not None]
+        total, n = sum(row.numerator or 0 for row in told), found[0].denominator or 0
+        if total > n:
+            first, second = told
+            raise DataError(
+                where=f"{shown}, row {second.line}, column numerator",
+                what=f"{first.numerator} with a response (row {first.line}) and "
+                f"{second.numerator} who died are more than the {n} patients of the arm",
+                remedy="correct one of them, or give their own denominators",
+            )
+
+
+def _refuse_more_inside(rows: Sequence[EvidenceRow], shown: str) -> None:
+    """Refuse more patients of a part, such as grade 4, than of the whole, grades 3 and 4."""
+    for inner, outer in itertools.permutations(rows, 2):
+        if (inner.numerator or 0) > (outer.numerator or 0) and is_part_of(
+            inner.endpoint, outer.endpoint
+        ):
+            raise DataError(
+                where=f"{shown}, row {inner.line}, column numerator",
+                what=f"{inner.numerator} of {inner.denominator} are more than the "
+                f"{outer.numerator} of {outer.endpoint.name} in row {outer.line}, which counts "
+                f"every patient of {inner.endpoint.name}",
+                remedy="correct one of them, or say in unused why a row is kept",
+            )

@@ -9,7 +9,6 @@ rows (Pareto k-hat above its limit) nothing is given.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +29,10 @@ from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.sampling.simulations import BLOCK, MarrowMaker
 from pkpd.evidence.table.arms import arms_of
-from pkpd.evidence.table.endpoints import is_part_of
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.rows import EvidenceRow
-from pkpd.evidence.table.table import EvidenceTable, load_evidence
-from pkpd.evidence.updating.nested import counted_beside, counted_once
+from pkpd.evidence.table.table import EvidenceTable
+from pkpd.evidence.updating.nested import counted_beside, read_once
 from pkpd.evidence.updating.reweight import Reweighted, Said, reweighted, study_of_term, thetas_of
 from pkpd.machine import cores
 
@@ -198,9 +196,7 @@ def learn_rows(
     if known is None:
         raise PkpdError(where="rows", what="no posterior is shipped", remedy=HOW_TO_GET_ONE)
     known.require_converged("learning from rows")
-    read, published = load_evidence(path), published_rows()
-    _refuse_impossible([row for row in read if not row.unused], str(path))
-    own, apart = counted_once(read)
+    (read, own, apart), published = read_once(path), published_rows()
     table, studies = _with_published(own, published)
     # own rows come after the published ones, whose ids they may have taken
     every = list(how_used(table))
@@ -393,49 +389,6 @@ def _quantiles(values: Floats, weights: Floats) -> Floats:
         return np.full(3, np.nan)
     share = weights[known] / weights[known].sum()
     return weighted_quantiles(values[known], share, (0.05, 0.5, 0.95))
-
-
-def _refuse_impossible(rows: Sequence[EvidenceRow], shown: str) -> None:
-    """Refuse counts of the same patients that cannot all be: too many, or more inside than out."""
-    arms: dict[tuple[object, ...], list[EvidenceRow]] = {}
-    for row in rows:
-        if row.endpoint.kind == "count" and row.numerator is not None:
-            arms.setdefault((row.study, row.arm, row.denominator), []).append(row)
-    for found in arms.values():
-        _refuse_more_inside(found, shown)
-        counts = {
-            category: max(
-                (row for row in found if row.endpoint.category == category),
-                key=lambda row: row.numerator or 0,
-                default=None,
-            )
-            for category in ("response", "death")
-        }
-        told = [row for row in counts.values() if row is not None]
-        total, n = sum(row.numerator or 0 for row in told), found[0].denominator or 0
-        if total > n:
-            first, second = told
-            raise DataError(
-                where=f"{shown}, row {second.line}, column numerator",
-                what=f"{first.numerator} with a response (row {first.line}) and "
-                f"{second.numerator} who died are more than the {n} patients of the arm",
-                remedy="correct one of them, or give their own denominators",
-            )
-
-
-def _refuse_more_inside(rows: Sequence[EvidenceRow], shown: str) -> None:
-    """Refuse more patients of a part, such as grade 4, than of the whole, grades 3 and 4."""
-    for inner, outer in itertools.permutations(rows, 2):
-        if (inner.numerator or 0) > (outer.numerator or 0) and is_part_of(
-            inner.endpoint, outer.endpoint
-        ):
-            raise DataError(
-                where=f"{shown}, row {inner.line}, column numerator",
-                what=f"{inner.numerator} of {inner.denominator} are more than the "
-                f"{outer.numerator} of {outer.endpoint.name} in row {outer.line}, which counts "
-                f"every patient of {inner.endpoint.name}",
-                remedy="correct one of them, or say in unused why a row is kept",
-            )
 
 
 def _lines_in_words(own: EvidenceTable) -> list[str]:
