@@ -48,7 +48,7 @@ class StandIn:
         def look(what: Observable):
             if what.kind == "response":
                 return remission.astype(float)
-            if what.kind == "death":
+            if what.kind in ("death", "died"):
                 return (died <= what.day).astype(float)
             if what.kind == "recovery_day":
                 return np.where(remission, day + 4.0 * (what.thresholds[0] > 0.5), np.nan)
