@@ -55,6 +55,8 @@ _PAIRS = {
     ("pairs", "left_out"): "of these, studies taken out by importance weights",
 }
 MINUS = "\N{MINUS SIGN}"
+CHECKS = ("left_out", "seeds", "runs", "tables")
+"""Parts that take longer than the posterior itself: they may be of an earlier one, and say so."""
 LEAST = 3
 """Rows from which a group is a line of a table."""
 
@@ -92,6 +94,8 @@ def shown(value: Any, spec: str) -> str:
         value, spec = 100.0 * value, f"{spec[:-2]}f"
     try:
         told = format(value, spec)
+        if isinstance(value, str):
+            return told
         if not told.strip("-+0."):  # what is 0 as printed has no sign
             told = told.lstrip("-+")
         return told.replace("-", MINUS)
@@ -124,8 +128,22 @@ def with_sentences(text: str, sentences: Mapping[str, str]) -> str:
     return _MARK.sub(put, text)
 
 
+def with_posteriors(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Have each part say in words (`of`) which posterior it is of, if not of that which ships."""
+    ships = figures["run"]["posterior"]
+    return {
+        name: {
+            **part,
+            "of": ""
+            if part["posterior"] == ships
+            else f" (of an earlier posterior, written {part['posterior'][:16].replace('T', ' ')})",
+        }
+        for name, part in figures.items()
+    }
+
+
 def page(figures: Mapping[str, Any]) -> str:
-    """Write the page of all figures."""
+    """Write the page of all figures (`with_posteriors`)."""
     parts = [
         "# Figures of the posterior that ships",
         "Made by `python fits/evidence/figures.py` of what the scripts kept in `figures.json`; "
@@ -170,9 +188,9 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
         ("landmarks inside 90 % intervals", f"{marks['inside']} of {marks['of']}{outside}"),
     ]
     # a whole run takes an hour: not every posterior has others
-    runs = figures.get("runs", {"moved": (), "risks": ()})
-    moved = [("blocks drawn with replacement", one) for one in figures["seeds"]["moved"]]
-    moved += [("a whole run", one) for one in runs["moved"]]
+    runs, seeds = figures.get("runs", {"moved": (), "risks": (), "of": ""}), figures["seeds"]
+    moved = [(f"blocks drawn with replacement{seeds['of']}", one) for one in seeds["moved"]]
+    moved += [(f"a whole run{runs['of']}", one) for one in runs["moved"]]
     for of, one in moved:
         told = (
             f"{shown(one['size'], '.2f')} (root mean square), {one['beyond']} of "
@@ -186,15 +204,16 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
             f"trials), most {shown(one['by'], '+.1pt')} ({one['most']}; Monte Carlo error "
             f"{shown(one['error'], '.1pt')} if both had other patients; they have the same)"
         )
-        lines.append((f"a whole run, {one['label']}: risks of a DLT move by points", told))
+        lines.append(
+            (f"a whole run{runs['of']}, {one['label']}: risks of a DLT move by points", told)
+        )
     tables = figures["tables"]
     told = (
         f"{tables['tables']} tables: ranks {'' if tables['uniform'] else 'not '}uniform, root mean "
         f"square of z scores {shown(tables['rms'], '.3f')} (SE {shown(tables['error'], '.3f')}), "
         f"{shown(tables['50%'], '.0pt')} and {shown(tables['90%'], '.0pt')} % inside 50 and 90 %"
+        f"{tables['of']}"
     )
-    if tables["posterior"] != run["posterior"]:
-        told += f"; of the posterior written {tables['posterior']}"
     lines.append(("synthetic tables", told))
     lines.append(
         (
@@ -244,7 +263,7 @@ def _table(title: str, own: Mapping[str, Any]) -> list[str]:
          *(shown(own["calibrated"][level], ".0pt") for level in levels), "")
     )  # fmt: skip
     head = ("predictor", "rows", "inside 50 %", "80 %", "90 %", "width of 90 % (shares)")
-    parts = [f"## {title}", f"{own['rows']} rows of {own['studies']} studies.",
+    parts = [f"## {title}", f"{own['rows']} rows of {own['studies']} studies{own['of']}.",
              _rows(head, printed)]  # fmt: skip
     compared = own["compared"]
     first = compared["model less average"]
@@ -334,7 +353,7 @@ def _pairs(figures: Mapping[str, Any]) -> list[str]:
         for group, one in figures[part][name].items():
             lines.append(
                 (
-                    title if group == ALL else f"… {group}",
+                    f"{title}{figures[part]['of']}" if group == ALL else f"… {group}",
                     one["pairs"],
                     one["studies"],
                     ""
@@ -361,6 +380,7 @@ def _rows(head: Sequence[object], lines: Sequence[Sequence[object]]) -> str:
 def written(figures: Mapping[str, Any], root: Path = ROOT) -> dict[Path, str]:
     """Give every document as it is with these figures."""
     told = tomllib.loads(SENTENCES.read_text(encoding="utf-8"))
+    figures = with_posteriors(figures)
     sentences = {name: with_figures(" ".join(t.split()), figures) for name, t in told.items()}
     found = {root / PAGE: page(figures)}
     for name in DOCUMENTS:

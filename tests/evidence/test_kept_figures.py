@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import figures
 import numpy as np
@@ -13,6 +14,7 @@ from judging.scorecard import AVERAGE, MODEL, Predicted, scorecard
 from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.evidence.table.table import load_evidence
 
+EARLIER = {"posterior": "2020-01-02T03:04:05+00:00"}
 FOUND = {"unseen": {"inside": 50, "less": -0.00432, "share": 0.942}}
 
 
@@ -72,8 +74,18 @@ def test_documents_print_what_was_found():
 def test_figures_are_of_the_posterior_that_ships():
     written = shipped_posterior().record["written"]
     found = json.loads(kept.FILE.read_text(encoding="utf-8"))
-    of = {name: part["posterior"] for name, part in found.items() if name != "tables"}
+    of = {name: part["posterior"] for name, part in found.items() if name not in figures.CHECKS}
     assert set(of.values()) == {written}
+    # what takes longer may be of an earlier one: every sentence with a figure of it says so
+    later = figures.with_posteriors({**found, **{n: found[n] | EARLIER for n in figures.CHECKS}})
+    assert {later[name]["of"] for name in figures.CHECKS} == {
+        " (of an earlier posterior, written 2020-01-02 03:04)"
+    }
+    sentences = tomllib.loads(figures.SENTENCES.read_text(encoding="utf-8"))
+    for name, sentence in sentences.items():
+        for part in figures.CHECKS:
+            assert f"{{{part}/" not in sentence or f"{{{part}/of s}}" in sentence, (name, part)
+    assert figures.page(later).count("of an earlier posterior") >= len(figures.CHECKS)
     tested, unseen = shipped_posterior().record["tested"], found["unseen"]
     assert unseen["predictors"]["model"]["90%"] == tested["inside"]
     crps = unseen["compared"]["model less average"]["all rows"]["ours"]

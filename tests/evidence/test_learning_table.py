@@ -58,9 +58,9 @@ def test_it_is_both_tables_less_what_is_replaced(table):
 
 def test_what_is_used_of_it(table, used):
     terms = terms_of(table)
-    assert len(used) == 379
+    assert len(used) == 377
     assert len({row.study for row in used}) == len({term.study for term in terms}) == 164
-    assert len(terms) == 316
+    assert len(terms) == 314
     about = [r for r in used if {a.observable.kind for a in r.endpoint.alternatives} & RECOVERY]
     given = [r for r in about if r.schedule.names & {"clofarabine", "lenalidomide"}]
     assert len(about) >= 60

@@ -100,6 +100,51 @@ def test_dexamethasone_changes_the_effect_of_lenalidomide(arms):
     assert shares["both", 1.0] == pytest.approx(shares["alone", 1.0], abs=0.02)
 
 
+def test_fates_add_up_over_those_with_and_without_a_response(arms):
+    """Deaths by a day are those of patients who responded and of those who did not."""
+    key = next(iter(arms))
+    seen = MarrowSimulator({key: arms[key]}, 2000)({})[key]
+    response = seen.observe(RESPONSE) == 1.0
+    for day in (30.0, 60.0, 500.0):
+        chance = seen.observe(replace(DEATH, day=day))
+        died = seen.observe(Observable("died", day=day))
+        assert set(died) == {0.0, 1.0}
+        error = np.sqrt(np.sum(chance * (1.0 - chance))) / chance.size
+        assert died.mean() == pytest.approx(chance.mean(), abs=4.0 * error)
+    # the share that 32 terms of the table ask for: not the mean chance of those without a response
+    early = seen.observe(Observable("died", day=30.0))
+    chance = seen.observe(DEATH)
+    assert early[response].mean() < 0.1 * early.mean()
+    expected = chance.mean() / (1.0 - response.mean())
+    assert early[~response].mean() == pytest.approx(expected, rel=0.1)
+    assert chance[~response].mean() < 0.8 * expected
+
+
+def test_delays_of_those_cleared_leave_leukaemia_out(arms):
+    key = next(iter(arms))
+    seen = MarrowSimulator({key: arms[key]}, 500)({})[key]
+    every = seen.observe(DELAY)
+    cleared = seen.observe(replace(DELAY, among="cleared"))
+    ill = np.isnan(cleared) & ~np.isnan(every)
+    assert 0.0 < ill.mean() < 1.0
+    assert set(every[ill]) == {0.0}
+    np.testing.assert_array_equal(every[~ill], cleared[~ill])
+    assert np.nanmean(cleared) > np.nanmean(every)
+
+
+def test_days_of_response_are_the_first(arms):
+    """A response with low counts comes before the complete remission that some of them become."""
+    key = next(iter(arms))
+    seen = MarrowSimulator({key: arms[key]}, 500)({})[key]
+    full = seen.observe(Observable("response_day", code="CR", among="responders"))
+    any_counts = seen.observe(Observable("response_day", code="CR_CRi", among="responders"))
+    responded = seen.observe(Observable("response", code="CR_CRi")) == 1.0
+    np.testing.assert_array_equal(np.isfinite(any_counts), responded)
+    both = np.isfinite(full)
+    assert (any_counts[both] <= full[both]).all()
+    assert (any_counts[both] < full[both]).any()
+
+
 def test_arms_of_the_table_say_what_is_asked(arms):
     every = arms_of(load_evidence())
     for row in load_evidence():

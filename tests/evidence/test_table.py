@@ -8,6 +8,7 @@ from pkpd.errors import DataError
 from pkpd.evidence.likelihood.simulator import arm_of
 from pkpd.evidence.likelihood.use import Switches, how_used, terms_of, use_table
 from pkpd.evidence.table.arms import arms_of
+from pkpd.evidence.table.endpoints import endpoint_of
 from pkpd.evidence.table.schedule import parse_schedule
 from pkpd.evidence.table.table import load_evidence
 
@@ -424,3 +425,16 @@ def test_readings_are_shared_within_a_study():
     ]
     assert len(families) == 6
     assert len(set(families)) == 1
+
+
+def test_thresholds_and_patients_of_a_delay_stand_in_its_name():
+    (stated,) = endpoint_of("dlt_delayed_recovery_d42_anc500_plt50_cleared").alternatives
+    assert stated.probability == 1.0
+    what = stated.observable
+    assert (what.day, what.thresholds, what.among) == (42.0, (0.5, 50.0), "cleared")
+    unknown = endpoint_of("dlt_delayed_recovery_cleared").alternatives
+    assert len(unknown) == 4
+    assert {one.observable.among for one in unknown} == {"cleared"}
+    assert {a.observable.among for a in endpoint_of("dlt_delayed_recovery_d42").alternatives} == {
+        "all"
+    }
