@@ -282,6 +282,10 @@ def _unfit(rule: DLTRule, what: str, good: Callable[[DLTRule], bool]) -> PkpdErr
     return PkpdError(where=f"--rule {rule.name}", what=what, allowed=", ".join(names))
 
 
+BODIES = 1000
+"""Patients whose covariates the virtual patients of a fit take in turn."""
+
+
 def source_of_cohort(
     trial: Trial,
     cohort: Cohort,
@@ -297,7 +301,14 @@ def source_of_cohort(
     if isinstance(made, LearnedEnsemble):
         return replace(made, arm=arms_of_trial(trial)[cohort.id])
     if isinstance(made, FittedEnsemble):
-        return made
+        if trial.growth_factor.below > 0.0:
+            raise PkpdError(
+                where=f"schedule {trial.id}, table [growth_factor]",
+                what="growth factor is given by need, which no forecast from a fit simulates",
+                remedy="leave [growth_factor] out, or forecast without --posterior",
+            )
+        # bodies of a fit are a sample; those of other sources are drawn for each patient
+        return source(population, posterior=posterior, **how | {"patients": BODIES})
     kinetic = [name for name in trial.drugs if drug_card_of(trial, name).pk]
     own = {name: drug_card_of(trial, name).path for name, _ in trial.drug_cards}
     model = load_model(drugs=kinetic, drug_cards={k: v for k, v in own.items() if k in kinetic})

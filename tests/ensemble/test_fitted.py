@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import pkpd
+from pkpd.cards import load_trial
 from pkpd.comparison.scenario import default_scenario
 from pkpd.data import read_nonmem
 from pkpd.ensemble.fitted_drugs import prepare_fitted
@@ -22,6 +23,7 @@ from pkpd.fitting.leukaemia_model import typical_patient
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.parameter_draws import parameter_draws
+from pkpd.forecasting.command import source_of_cohort
 from pkpd.leukaemia.drug_effects import prepare_regimen
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import ArmSchedule
@@ -631,3 +633,19 @@ def test_search_and_explorer_take_a_drug_of_the_fit(tmp_path):
     page = {"toml": MINE.format(drug="mydrug"), "patients": 20, "draws": 4, "ensemble": "mine"}
     rows = explore(read_state(page, tmp_path, {"mine": fitted})).result.rows
     assert {r.cohort: r.estimate for r in rows if r.endpoint == "dlt"} == pytest.approx(expected)
+
+
+def test_virtual_patients_of_a_schedule_file_have_bodies_of_their_own():
+    """One sampled body was every virtual patient's: 104, 89 or 66 kg by the seed."""
+    trial = load_trial("nct01681537_len_mec")
+    made = source_of_cohort(trial, trial.cohorts[0], None, two_lines(), 1, 1)
+    weights = made.sample.covariates["weight"]
+    assert len(set(weights)) > 500
+    assert 60.0 < np.median(weights) < 95.0
+
+
+def test_growth_factor_by_need_is_refused_where_a_fit_forecasts():
+    trial = load_trial("nct01681537_len_mec")
+    needed = replace(trial, growth_factor=replace(trial.growth_factor, below=0.5))
+    with pytest.raises(PkpdError, match=r"table \[growth_factor\]: growth factor is given by need"):
+        source_of_cohort(needed, trial.cohorts[0], None, two_lines(), 1, 1)

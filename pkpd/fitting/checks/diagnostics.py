@@ -57,8 +57,8 @@ class SamplerDiagnostics:
 
     @property
     def good(self) -> bool:
-        """Whether nothing was found wrong."""
-        return not self.problems
+        """Whether nothing was found wrong; notes, on what costs time alone, do not count."""
+        return all(finding.severity == "note" for finding in self.findings)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -152,9 +152,10 @@ def _mixing(
         worst += [(float(parts[key][e].min()), f"a random effect ({e})") for e in effects]
         value, who = min(worst, key=lambda one: np.nan_to_num(one[0], nan=0.0))
         if not value >= SMALLEST_ESS:
-            factor = max(2, int(np.ceil(SMALLEST_ESS / max(value, 1.0))))
+            worth = np.nan_to_num(value, nan=0.0)  # not known of a handful of draws
+            factor = max(2, int(np.ceil(SMALLEST_ESS / max(worth, 1.0))))
             said = (
-                f"The {what} of the posterior of {who} is worth {value:.0f} independent draws, "
+                f"The {what} of the posterior of {who} is worth {worth:.0f} independent draws, "
                 f"fewer than {SMALLEST_ESS}: take about {factor} times as many draws before "
                 "quoting its interval."
             )

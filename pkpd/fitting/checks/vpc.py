@@ -252,21 +252,28 @@ def _correction(
     """Factor and shift of every value, NaN where there is none, and what is said of it."""
     own, middle = simulations.typical[mine], np.empty(mine.size)
     for j in np.unique(at):
-        middle[at == j] = np.median(own[at == j])
+        solved = own[(at == j) & np.isfinite(own)]
+        middle[at == j] = np.median(solved) if solved.size else np.nan
     negative = bool(np.any(own < 0))
     if how == "difference" or (how is True and negative):
-        told = (
+        told = [
             f"{line} has predictions below 0, which have no ratios: they are taken off by their "
             "difference, as of logarithms."
-        )
-        return np.ones(mine.size), middle - own, told if how is True else ""
+        ] * (how is True)
+        shift = middle - own
+        if lost := int(np.sum(np.isnan(shift))):
+            told.append(
+                f"{lost} values of {line} are left out of the prediction-corrected check: the "
+                "typical patient could not be solved there."
+            )
+        return np.ones(mine.size), shift, " ".join(told)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(own == middle, 1.0, middle / own)
     factor = np.where(np.isfinite(factor) & (factor > 0), factor, np.nan)
     dropped = int(np.sum(np.isnan(factor)))
     told = (
         f"{dropped} values of {line} are left out of the prediction-corrected "
-        "check: the typical patient's prediction is 0 there."
+        "check: the typical patient's prediction is 0 there, or could not be solved."
     )
     return factor, np.zeros(mine.size), told if dropped else ""
 
