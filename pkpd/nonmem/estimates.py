@@ -206,7 +206,7 @@ def read_thetas(records: Sequence[Record], told: list[str] | None = None) -> lis
                 )
             mine += [found] * repeat
             lines += [piece.line.number] * repeat
-            _checknumber_of(record, len(out) + len(mine), piece.line)
+            _check_number(record, len(out) + len(mine), piece.line)
         comments = {line.number: line.comment for line in record.lines}
         for theta, line in zip(mine, lines, strict=True):
             label = comments[line] if lines.count(line) == 1 else ""
@@ -267,7 +267,7 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
     out: list[Block] = []
     for record in records:
         out += _one_record(record, out)
-        _checknumber_of(record, sum(len(block.covariance) for block in out))
+        _check_number(record, sum(len(block.covariance) for block in out))
     return out
 
 
@@ -400,7 +400,7 @@ def _refuse_diagonal(
         record.refuse(f"DIAGONAL({size}) has {count}", allowed=str(size))
 
 
-def _checknumber_of(record: Record, count: int, line: Line | None = None) -> None:
+def _check_number(record: Record, count: int, line: Line | None = None) -> None:
     """Refuse more effects of a kind than are read."""
     if count > MOST:
         record.refuse(f"more than {MOST} effects of its kind are given", line)

@@ -158,8 +158,8 @@ def learn_rows(
 
     Rows are read as the product's own: at the median age and line of treatment of their patients
     (``age_median``, ``line``), and in place of published ones that they name (``replaces``). A
-    study that the posterior knows is replaced by its rows here and those published of it: a
-    published row of an arm that stays beside one of as many patients or of others is told of.
+    study that the posterior knows is replaced by its rows here and those published of it. A note
+    names each published row that stays beside an own row of the same arm.
 
     Parameters
     ----------

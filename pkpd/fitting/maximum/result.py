@@ -157,7 +157,7 @@ class MaximumLikelihood:
         """Log-likelihood, all constants included and no prior."""
         return -0.5 * (float(np.sum(self.by_subject)) + self.constant)
 
-    @property
+    @cached_property
     def counted(self) -> tuple[str, ...]:
         """Names of the parameters that AIC and BIC count: of ``names``, those the data measure.
 

@@ -80,6 +80,7 @@ _LABELS = {
     "by_day": {"long_name": "day of the rule's clock"},
 }
 
+
 _OURS = re.compile(
     r"report\.html|(results|pairs|sensitivity|questions|exposures|exposure_ratios)\.csv|what_is_known\.md"
     r"|curves_[\w.-]+\.nc|figures/[\w.-]+\.(svg|png|pdf)"
