@@ -155,14 +155,14 @@ class UsualDose:
 
 @dataclass(frozen=True)
 class Holds:
-    """When doses of later cycles are held and reduced, in trials that print no rule of their own.
+    """When doses of several cycles are held and reduced, in trials that print no rule of their own.
 
     Attributes
     ----------
     below, resume_at
         Line and count in 10^9/L below which doses are held, and at which they go on.
     below_in
-        Disease, and the counts there.
+        Disease, and the counts there, all 0 where no dose is held.
     levels_mg
         Doses, the largest first; a dose that was held goes on at the next lower one.
     source, status
@@ -393,15 +393,15 @@ def _holds(table: Table) -> Holds | None:
     return Holds(
         _counts(row.table("below")),
         _counts(row.table("resume_at")),
-        tuple((disease, _counts(one)) for disease, one in below_in.items()),
+        tuple((disease, _counts(one, "minimum")) for disease, one in below_in.items()),
         levels,
         row.text("source"),
         row.one_of("status", LEUKAEMIA_STATUSES),
     )
 
 
-def _counts(row: Table) -> Counts:
-    return tuple((line, row.number(line, above=0.0)) for line in LINES)
+def _counts(row: Table, end: str = "above") -> Counts:
+    return tuple((line, row.number(line, **{end: 0.0})) for line in LINES)
 
 
 def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction | None:

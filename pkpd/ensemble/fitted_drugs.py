@@ -20,7 +20,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.cards.trial_drugs import ANY_DRUG
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.errors import PkpdError
-from pkpd.leukaemia.drug_effects import DEPOT, blocks_of, doses_per_m2, intensity, one_dose
+from pkpd.leukaemia.drug_effects import DEPOT, blocks_of_plan, doses_per_m2, intensity, one_dose
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import Arm
 from pkpd.marrow.actions import Action, GrowthFactor, LineEffects
@@ -274,7 +274,7 @@ def _of_leukaemia(
             # its doses are intensities: those of the day, in one of its slots
             in_mg = False
             amount[:, :, mine] = 0.0
-            amount[:, :, mine[0]] = _intensities(name, per_m2[:, :, j])
+            amount[:, :, mine[0]] = _intensities(name, made, per_m2[:, :, j])
             slots[mine[0]] = replace(one_dose(slots[mine[0]]), unit="mg/m^2")
         drugs.append(drug)
         kinetics += rows
@@ -308,7 +308,7 @@ def _growth_factor(structure: MarrowStructure, name: str) -> DrugCard | None:
     return card if action and action.acts_by in (GROWTH_FACTOR, LONG_ACTING) else None
 
 
-def _intensities(name: str, per_m2: np.ndarray) -> np.ndarray:
+def _intensities(name: str, made: DosingPlan, per_m2: np.ndarray) -> np.ndarray:
     """Doses ``[C, D]`` in mg/m^2 as intensities, by the card of the drug."""
     known = name.casefold() in drug_names()
     card = load_drug_card(name) if known else None
@@ -318,10 +318,8 @@ def _intensities(name: str, per_m2: np.ndarray) -> np.ndarray:
             remedy="name a drug whose card has an intensity",
         )
     theta, out = default_theta(), np.zeros_like(per_m2)
-    for c, of_course in enumerate(per_m2):
-        for block in blocks_of(of_course):
-            total = float(block.sum())
-            out[c] += intensity(theta, card.name, total) * block / total
+    for c, total, share in blocks_of_plan(made, per_m2):
+        out[c] += intensity(theta, card.name, total) * share
     return out
 
 

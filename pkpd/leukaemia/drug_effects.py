@@ -336,10 +336,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         if action.acts_by == GROWTH_FACTOR:
             rates[:, :, k, GROWTH] = dose > 0.0
         elif action.acts_by == INTENSITY:
-            for c, of_course in enumerate(dose):
-                for block in blocks_of(of_course):
-                    total = float(block.sum())
-                    chemotherapy.append((c, k, card.name, total, block / total))
+            chemotherapy += [(c, k, card.name, *one) for c, *one in blocks_of_plan(made, dose)]
     model, levels = _levels(schedule, made, cards, actions)
     long_acting = tuple(k for k, action in enumerate(actions) if action.acts_by == LONG_ACTING)
     followed = {level.index for level in levels} | {*long_acting}
@@ -381,11 +378,21 @@ def one_dose(slot: Slot) -> Slot:
     return replace(slot, hour=0.0, duration_h=0.0, unit="mg", cap_mg=float("inf"), strength_mg=0.0)
 
 
-def blocks_of(dose: Floats) -> list[Floats]:
+def blocks_of_plan(made: DosingPlan, dose: Floats) -> list[tuple[int, float, Floats]]:
+    """Blocks (`blocks_of`) of doses ``[C, D]`` of a drug: course, sum, share of each day."""
+    return [
+        (c, (total := float(block.sum()) * times), block / total)
+        for c, of_course in enumerate(dose)
+        for block, times in blocks_of(of_course, int(made.cycle_days[c]), int(made.cycles[c]))
+    ]
+
+
+def blocks_of(dose: Floats, cycle_days: int = 0, cycles: int = 1) -> list[tuple[Floats, int]]:
     """Doses ``[D]`` of a cycle as courses of their own: those two weeks or more after the last.
 
     A dose that saturates (`intensity`) does so within such a course: what is given five weeks later
-    takes nothing from what was given before.
+    takes nothing from what was given before. Beside the doses is the number of times that they are
+    given within it: of one, or of all cycles, where these follow each other more closely.
     """
     days = np.flatnonzero(dose > 0.0)
     ends = [*(np.flatnonzero(np.diff(days) >= APART_DAYS) + 1), days.size]
@@ -395,7 +402,12 @@ def blocks_of(dose: Floats) -> list[Floats]:
         block[days[first:end]] = dose[days[first:end]]
         found.append(block)
         first = end
-    return found
+    if cycles == 1 or not found or cycle_days + days[0] - days[-1] >= APART_DAYS:
+        return [(block, 1) for block in found]
+    if len(found) == 1:
+        return [(found[0], cycles)]
+    joined = found[-1] + found[0]  # the last doses of a cycle, and the first of the next
+    return [(block, 1) for block in (joined, *found[1:-1])]
 
 
 def doses_per_m2(made: DosingPlan) -> Floats:

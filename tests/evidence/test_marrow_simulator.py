@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pkpd.evidence.likelihood.simulator import MarrowSimulator, days_seen
+from pkpd.evidence.likelihood.simulator import MarrowSimulator, days_seen, regimen_of
 from pkpd.evidence.table.arms import arms_of
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.populations import load_populations
@@ -189,3 +189,17 @@ def test_patients_without_drugs_are_followed_as_others_are(table_file):
     what = row.endpoint.alternatives[0].observable
     died = MarrowSimulator(plan, 64, threads=1)(default_theta())[row.arm].observe(what)
     assert died.mean() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("disease", "held"),
+    [("aml_unfit", False), ("aml_remission", True), ("mds_high_risk", True), ("myeloma", True)],
+)
+def test_no_dose_is_held_in_active_leukaemia(disease, held):
+    schedule = parse_schedule("lenalidomide:10mg:PO:1-21")
+    (course,) = regimen_of(schedule, 4, 28, disease).courses
+    assert bool(course.modifications) is held
+    assert course.between is None
+    (course,) = regimen_of(parse_schedule("cytarabine:20mg:SC:1-10"), 4, 28, disease).courses
+    assert course.modifications == ()
+    assert course.between is not None

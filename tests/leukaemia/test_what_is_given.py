@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from leukaemia_cases import M2, arm
 
+import pkpd
 from pkpd.comparison.curves import doses_by_day
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.drug_effects import blocks_of, prepare_regimen
 from pkpd.leukaemia.parameters import default_theta
+from pkpd.leukaemia.schedule import ArmSchedule
 from pkpd.schedule import Criterion, DoseModification, plan
 
 CYTARABINE = ("cytarabine", 200, M2, "1-5")
@@ -86,5 +88,33 @@ def test_doses_two_weeks_apart_are_courses_of_their_own(days, blocks):
     dose = np.zeros(70)
     dose[[day - 1 for day in days]] = 2.0
     found = blocks_of(dose)
-    assert len(found) == blocks
-    np.testing.assert_array_equal(sum(found, np.zeros(70)), dose)
+    assert [times for _, times in found] == [1] * blocks
+    np.testing.assert_array_equal(sum((block for block, _ in found), np.zeros(70)), dose)
+
+
+@pytest.mark.parametrize(
+    ("days", "cycle_days", "expected"),
+    [
+        ((1, 2), 28, [((1, 2), 1)]),
+        ((1,), 7, [((1,), 4)]),
+        ((1, 20), 28, [((1, 20), 1)]),  # day 20 and day 1 of the next cycle
+        ((1, 16, 31), 40, [((1, 31), 1), ((16,), 1)]),
+    ],
+)
+def test_cycles_that_follow_closely_are_one_course(days, cycle_days, expected):
+    dose = np.zeros(cycle_days)
+    dose[[day - 1 for day in days]] = 2.0
+    found = blocks_of(dose, cycle_days, cycles=4)
+    days_of = [tuple(int(day) + 1 for day in np.flatnonzero(block)) for block, _ in found]
+    assert [(one, times) for one, (_, times) in zip(days_of, found, strict=True)] == expected
+
+
+def test_a_dose_a_day_is_written_in_one_way_or_another():
+    theta = default_theta()
+    once = pkpd.daily("cytarabine", "100 mg/m^2", days="1-7", route="iv")
+    by_day = pkpd.daily("cytarabine", "100 mg/m^2", days="1", route="iv").repeat(7)
+    rates = [
+        prepare_regimen(ArmSchedule(one, horizon_days=40)).at(theta).rates[0, 0]
+        for one in (once, by_day)
+    ]
+    np.testing.assert_allclose(rates[1], rates[0], rtol=1e-14)

@@ -72,19 +72,20 @@ def regimen_of(schedule: Schedule, cycles: int, cycle_days: int, disease: str) -
     changes: tuple[DoseModification, ...] = ()
     gate = None
     if cycles > 1:
+        if not any(load_drug_card(rule.drug).holds for rule in rules):
+            gate = Gate(_criteria_of(_NEXT_CYCLE), max_wait_days=28)
         held = [change for rule in rules if (change := _held(rule, disease)) is not None]
         changes = tuple(held[-1:])
-        gate = None if changes else Gate(_criteria_of(_NEXT_CYCLE), max_wait_days=28)
     course = Course("treatment", rules, length, cycles, between=gate, modifications=changes)
     return Regimen((course,))
 
 
 def _held(rule: DoseRule, disease: str) -> DoseModification | None:
-    """How doses of a drug are held and reduced, if its card says so."""
+    """How doses of a drug are held and reduced, if its card says so of a disease."""
     holds = load_drug_card(rule.drug).holds
-    if holds is None:
+    below = dict(holds.below_for(leukaemia_cards().chain(disease))) if holds else {}
+    if holds is None or not any(below.values()):
         return None
-    below = dict(holds.below_for(leukaemia_cards().chain(disease)))
     lower = tuple(level for level in holds.levels_mg if level < rule.amount)
     return DoseModification(
         rule.drug,
