@@ -393,15 +393,15 @@ def _holds(table: Table) -> Holds | None:
     return Holds(
         _counts(row.table("below")),
         _counts(row.table("resume_at")),
-        tuple((disease, _counts(one, "minimum")) for disease, one in below_in.items()),
+        tuple((disease, _counts(one, above=None)) for disease, one in below_in.items()),
         levels,
         row.text("source"),
         row.one_of("status", LEUKAEMIA_STATUSES),
     )
 
 
-def _counts(row: Table, end: str = "above") -> Counts:
-    return tuple((line, row.number(line, **{end: 0.0})) for line in LINES)
+def _counts(row: Table, *, above: float | None = 0.0) -> Counts:
+    return tuple((line, row.number(line, minimum=0.0, above=above)) for line in LINES)
 
 
 def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction | None:
