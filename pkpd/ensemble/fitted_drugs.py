@@ -20,7 +20,14 @@ from pkpd.cards.files import nearest_of
 from pkpd.cards.trial_drugs import ANY_DRUG
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.errors import PkpdError
-from pkpd.leukaemia.drug_effects import DEPOT, blocks_of_plan, doses_per_m2, intensity, one_dose
+from pkpd.leukaemia.drug_effects import (
+    DEPOT,
+    blocks_of_plan,
+    doses_per_m2,
+    intensity,
+    one_dose,
+    share_of_levels,
+)
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import Arm
 from pkpd.marrow.actions import Action, GrowthFactor, LineEffects
@@ -30,7 +37,7 @@ from pkpd.model.kinetics import MOST_OCCASIONS
 from pkpd.predict.marrow import MarrowDrug, MarrowStructure
 from pkpd.predict.marrow_kinetics import linear_pk
 from pkpd.schedule import LINES, DosingPlan, Regimen, Slot, plan
-from pkpd.solve.compiled.decisions import Rules, plan_rules
+from pkpd.solve.compiled.decisions import Rules, plan_rules, shares_of
 from pkpd.solve.compiled.run_days import Anatomy, CourseDrug
 from pkpd.solve.grid.cells import dose_cells
 
@@ -254,6 +261,7 @@ def _of_leukaemia(
     source: dict[str, str | float] = {name: name for name in whole.parameters}
     source |= dict(structure.held)
     per_m2, depot, in_mg = doses_per_m2(made), False, True
+    acts = shares_of(made.level, rates).copy()
     for j, name in enumerate(made.drugs):
         mine = [s for s, slot in enumerate(made.slots) if slot.drug_index == j]
         card = _growth_factor(structure, name)
@@ -274,7 +282,7 @@ def _of_leukaemia(
             # its doses are intensities: those of the day, in one of its slots
             in_mg = False
             amount[:, :, mine] = 0.0
-            amount[:, :, mine[0]] = _intensities(name, made, per_m2[:, :, j])
+            amount[:, :, mine[0]], acts[:, :, j] = _intensities(name, made, j)
             slots[mine[0]] = replace(one_dose(slots[mine[0]]), unit="mg/m^2")
         drugs.append(drug)
         kinetics += rows
@@ -286,6 +294,7 @@ def _of_leukaemia(
     rules = plan_rules(made)._replace(
         amount=np.ascontiguousarray(amount),
         rates=rates,
+        share=acts,
         least_blasts=np.array(blasts or [0.0] * len(made.cycles)),
     )
     ready = FittedRegimen(
@@ -308,8 +317,8 @@ def _growth_factor(structure: MarrowStructure, name: str) -> DrugCard | None:
     return card if action and action.acts_by in (GROWTH_FACTOR, LONG_ACTING) else None
 
 
-def _intensities(name: str, made: DosingPlan, per_m2: np.ndarray) -> np.ndarray:
-    """Doses ``[C, D]`` in mg/m^2 as intensities, by the card of the drug."""
+def _intensities(name: str, made: DosingPlan, j: int) -> tuple[np.ndarray, np.ndarray]:
+    """Doses of a drug as intensities ``[C, D]``, by its card; what of them acts at each level."""
     known = name.casefold() in drug_names()
     card = load_drug_card(name) if known else None
     if card is None or card.leukaemia is None or card.leukaemia.acts_by != INTENSITY:
@@ -317,10 +326,12 @@ def _intensities(name: str, made: DosingPlan, per_m2: np.ndarray) -> np.ndarray:
             f"{name} acts by its intensity in the fit, and no card gives that of its doses",
             remedy="name a drug whose card has an intensity",
         )
-    theta, out = default_theta(), np.zeros_like(per_m2)
-    for c, total, share in blocks_of_plan(made, per_m2):
-        out[c] += intensity(theta, card.name, total) * share
-    return out
+    theta, out = default_theta(), np.zeros(made.amount.shape[:2])
+    acts = np.ones((*out.shape, made.level.shape[2]))
+    for c, totals, share in blocks_of_plan(made, j):
+        out[c] += intensity(theta, card.name, float(totals[0])) * share
+        acts[c, share > 0.0] = share_of_levels(theta, card.name, totals)
+    return out, acts
 
 
 # -- both -----------------------------------------------------------------------------------------

@@ -62,12 +62,23 @@ DEPOT = "pegfilgrastim"
 
 def intensity(theta: Theta, drug: str, dose: float) -> float:
     """Kill of a course relative to 7+3, from its cumulative dose in mg/m^2."""
+    return theta[f"intensity.{drug}"] * _relative(theta, drug, dose)
+
+
+def share_of_levels(theta: Theta, drug: str, doses: Floats) -> Floats:
+    """Kill of a course at each cumulative dose, relative to the first of them."""
+    each = [_relative(theta, drug, float(dose)) for dose in doses]
+    return np.array([one / each[0] for one in each])
+
+
+def _relative(theta: Theta, drug: str, dose: float) -> float:
+    """Kill relative to that of the reference dose."""
     half = theta.get(f"half_dose.{drug}")
     reference = theta[f"reference.{drug}"]
     relative = dose / reference
     if half is not None:
         relative *= (half + reference) / (half + dose)
-    return theta[f"intensity.{drug}"] * relative
+    return relative
 
 
 @dataclass(frozen=True)
@@ -196,8 +207,8 @@ class PreparedRegimen:
     rules
         The regimen for the driver, without the rates of chemotherapy.
     chemotherapy
-        Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``; several of a
-        course whose doses are far apart (`blocks_of`).
+        Course, drug, its name, cumulative dose at each level (mg/m^2) and share of each day
+        ``[D]``; several of a course whose doses are far apart (`blocks_of`).
     own
         Parameters of a user's own drug cards, in place of those of the same name.
     long_acting
@@ -211,7 +222,7 @@ class PreparedRegimen:
     model: JointModel | None
     slots: tuple[Slot, ...]
     rules: Rules
-    chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
+    chemotherapy: tuple[tuple[int, int, str, Floats, Floats], ...] = ()
     own: tuple[Parameter, ...] = ()
     long_acting: tuple[int, ...] = ()
     graft: str = ""
@@ -255,12 +266,13 @@ class PreparedRegimen:
         if not self.chemotherapy:
             return self.rules
         theta = self.with_own(theta)
-        rates = self.rules.rates.copy()
+        rates, acts = self.rules.rates.copy(), self.rules.share.copy()
         beside = self._sensitising(theta if variant.synergy else {})
         pairs: dict[tuple[int, int], Floats] = {}
         early, platelets = CHANNELS.index("early"), CHANNELS.index("early_platelet")
-        for c, k, drug, total, share in self.chemotherapy:
-            rate = intensity(theta, drug, total) * share
+        for c, k, drug, totals, share in self.chemotherapy:
+            rate = intensity(theta, drug, float(totals[0])) * share
+            acts[c, share > 0.0, k] = share_of_levels(theta, drug, totals)
             platelet = theta.get(f"platelet.{drug}", 1.0)
             committed = rate * theta.get(f"committed.{drug}", 1.0)
             of_channel = {
@@ -279,7 +291,7 @@ class PreparedRegimen:
                 of_pair[c, :, early] += more
                 of_pair[c, :, platelets] += more * platelet
                 rate = rate + more
-        rules = self.rules._replace(rates=rates)
+        rules = self.rules._replace(rates=rates, share=acts)
         if not pairs:
             return rules
         together = np.ascontiguousarray(np.stack([*pairs.values()], axis=2))
@@ -336,7 +348,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         if action.acts_by == GROWTH_FACTOR:
             rates[:, :, k, GROWTH] = dose > 0.0
         elif action.acts_by == INTENSITY:
-            chemotherapy += [(c, k, card.name, *one) for c, *one in blocks_of_plan(made, dose)]
+            chemotherapy += [(c, k, card.name, *one) for c, *one in blocks_of_plan(made, k)]
     model, levels = _levels(schedule, made, cards, actions)
     long_acting = tuple(k for k, action in enumerate(actions) if action.acts_by == LONG_ACTING)
     followed = {level.index for level in levels} | {*long_acting}
@@ -378,11 +390,16 @@ def one_dose(slot: Slot) -> Slot:
     return replace(slot, hour=0.0, duration_h=0.0, unit="mg", cap_mg=float("inf"), strength_mg=0.0)
 
 
-def blocks_of_plan(made: DosingPlan, dose: Floats) -> list[tuple[int, float, Floats]]:
-    """Blocks (`blocks_of`) of doses ``[C, D]`` of a drug: course, sum, share of each day."""
+def blocks_of_plan(made: DosingPlan, k: int) -> list[tuple[int, Floats, Floats]]:
+    """Blocks (`blocks_of`) of a drug: course, sum (mg/m^2) at each level, share of each day."""
+    doses = np.stack([doses_per_m2(made, v)[:, :, k] for v in range(made.level.shape[2])])
     return [
-        (c, (total := float(block.sum()) * times), block / total)
-        for c, of_course in enumerate(dose)
+        (
+            c,
+            (totals := np.where(block > 0.0, doses[:, c], 0.0).sum(axis=1) * times),
+            block / totals[0],
+        )
+        for c, of_course in enumerate(doses[0])
         for block, times in blocks_of(of_course, int(made.cycle_days[c]), int(made.cycles[c]))
     ]
 
@@ -410,7 +427,7 @@ def blocks_of(dose: Floats, cycle_days: int = 0, cycles: int = 1) -> list[tuple[
     return [(block, 1) for block in (joined, *found[1:-1])]
 
 
-def doses_per_m2(made: DosingPlan) -> Floats:
+def doses_per_m2(made: DosingPlan, level: int = 0) -> Floats:
     """Doses of each drug by course and day in mg/m^2 of the body doses are compared with."""
     courses, days, _ = made.amount.shape
     per_m2 = np.zeros((courses, days, len(made.drugs)))
@@ -419,7 +436,8 @@ def doses_per_m2(made: DosingPlan) -> Floats:
             slot.unit, BODY_WEIGHT_KG / BODY_SURFACE_M2
         )
         cap = slot.cap_mg / BODY_SURFACE_M2
-        per_m2[:, :, slot.drug_index] += np.minimum(made.amount[:, :, s] * size, cap)
+        amount = made.amount[:, :, s] * made.level[:, None, slot.drug_index, level]
+        per_m2[:, :, slot.drug_index] += np.minimum(amount * size, cap)
     return per_m2
 
 

@@ -41,6 +41,7 @@ from pkpd.models import (
     residual,
 )
 from pkpd.report.comparison.tables import write_results
+from pkpd.schedule import Criterion, DoseModification
 from pkpd.search import search_schedules
 from pkpd.subjects import patients
 from tests.fitting.marginal_cases import LEVEL
@@ -189,6 +190,14 @@ def test_doses_that_a_fit_takes_as_intensities_are_those_of_the_learned_marrow()
     found = ready.rules.amount[0, :, 0]
     np.testing.assert_allclose(found, learned[0, :, 0, CHANNELS.index("early")])
     assert found[:3].sum() == pytest.approx(found[28:31].sum())
+    low = (Criterion("platelets", 50.0),)
+    change = DoseModification("cytarabine", low, levels_mg=(250.0,), reduce_on_resume=True)
+    half = pkpd.daily("cytarabine", "250 mg/m^2", days="1-3, 29-31/42", route="iv")
+    some, other = (
+        prepare_fitted(made, one, 42, transfusion=None, curve=False, arm=None, occasional=()).rules
+        for one in (given.with_modifications(change), half)
+    )
+    np.testing.assert_allclose(some.share[0, :3, 0, 1] * found[:3], other.amount[0, :3, 0])
 
 
 @pytest.mark.slow

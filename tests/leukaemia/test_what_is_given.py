@@ -109,6 +109,43 @@ def test_cycles_that_follow_closely_are_one_course(days, cycle_days, expected):
     assert [(one, times) for one, (_, times) in zip(days_of, found, strict=True)] == expected
 
 
+def reduced(drug, amount, lower, **more):
+    """Two cycles of five days, with a lower level after a hold."""
+    low = (Criterion("platelets", 50.0),)
+    change = DoseModification(drug, low, levels_mg=(lower,), reduce_on_resume=True)
+    given = pkpd.daily(drug, f"{amount} mg/m^2", days="1-5/35", route="iv", **more).repeat(2)
+    return given.with_modifications(change)
+
+
+@pytest.mark.parametrize(
+    ("drug", "amount", "lower", "more"),
+    [
+        ("cytarabine", 3000, 1500.0, {}),  # saturates
+        ("daunorubicin", 60, 30.0, {}),
+        ("docetaxel", 100, 70.0, {"cap_mg": 140.0}),  # 77.8 mg/m^2 are given of the first
+    ],
+)
+def test_a_reduced_level_acts_as_the_dose_that_it_is(drug, amount, lower, more):
+    theta = default_theta()
+    rules = prepare_regimen(ArmSchedule(reduced(drug, amount, lower, **more), 70)).at(theta)
+    lower_given = pkpd.daily(drug, f"{lower} mg/m^2", days="1-5/35", route="iv", **more).repeat(2)
+    prescribed = prepare_regimen(ArmSchedule(lower_given, 70)).at(theta)
+    acts = rules.share[:, :, :, 1, None] * rules.rates
+    np.testing.assert_allclose(acts[:, :5], prescribed.rates[:, :5], rtol=1e-12)
+    np.testing.assert_array_equal(rules.share[:, :5, :, 0], 1.0)
+    assert rules.level[0, 0, 1] == lower / amount  # doses are counted as before
+
+
+def test_a_reduced_level_of_a_drug_that_saturates_spares_less_than_it_is_less():
+    """Patients of a drug that is held once: the second cycle at half the dose, or a fiftieth."""
+    low = {}
+    for lower in (2990.0, 1500.0, 60.0):
+        one = reduced("cytarabine", 3000, lower)
+        course = counts(replace(arm(), schedule=ArmSchedule(one, 70)), default_theta())
+        low[lower] = np.nanmedian(np.nanmin(course.neutrophils[:, 42:], axis=1))
+    assert low[2990.0] <= low[1500.0] < 1.5 * low[2990.0] < low[60.0]
+
+
 def test_a_dose_a_day_is_written_in_one_way_or_another():
     theta = default_theta()
     once = pkpd.daily("cytarabine", "100 mg/m^2", days="1-7", route="iv")

@@ -28,8 +28,10 @@ class Rules(NamedTuple):
     ``amount`` ``[C, D, S]`` in the unit of the slot; ``rates`` ``[C, D, K, R]``, what drugs without
     kinetics do on a day; ``given`` ``[C, D, K]``, 1 on dosing days; ``least_blasts`` ``[C]``,
     marrow blasts in percent below which a course is left out; ``pair`` ``[P, 2]`` and
-    ``pair_rates`` ``[C, D, P, R]``, what two drugs do besides on a day on which both are given. The
-    others are those of :class:`pkpd.schedule.DosingPlan`.
+    ``pair_rates`` ``[C, D, P, R]``, what two drugs do besides on a day on which both are given;
+    ``share`` ``[C, D, K, V]``, what of a drug's amounts and rates acts at a reduced level: less
+    than ``level`` takes away where its effect saturates. The others are those of
+    :class:`pkpd.schedule.DosingPlan`.
     """
 
     amount: np.ndarray
@@ -53,6 +55,7 @@ class Rules(NamedTuple):
     least_blasts: np.ndarray
     pair: np.ndarray
     pair_rates: np.ndarray
+    share: np.ndarray
 
 
 def no_pairs(rates: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,9 +67,15 @@ def no_pairs(rates: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def shares_of(level: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Give what acts on each day at levels ``[C, K, V]`` of what is proportional to doses."""
+    wide = (level.shape[0], rates.shape[1], *level.shape[1:])
+    return np.ascontiguousarray(np.broadcast_to(level[:, None], wide))
+
+
 def rules_of(tables: DosingPlan | Any, **own: np.ndarray) -> Rules:
     """Rules from a dosing plan, or from tables named like its own, and from what is given here."""
-    own = no_pairs(own["rates"]) | own
+    own = no_pairs(own["rates"]) | {"share": shares_of(tables.level, own["rates"])} | own
     other = {name: getattr(tables, name) for name in Rules._fields if name not in own}
     return Rules(**own, **other)
 
@@ -108,6 +117,7 @@ def no_rules() -> Rules:
         reduce_on_resume=np.zeros((0, 0), dtype=bool),
         visit_every=np.zeros((0, 0), dtype=np.int64),
         least_blasts=np.zeros(0),
+        share=np.zeros((0, 0, 0, 1)),
         **no_pairs(np.zeros((0, 0, 0, 0))),
     )
 
@@ -291,8 +301,9 @@ def decide(
         for k in range(drugs):
             if not s.held[w, k]:
                 multiplier = t.level[c, k, s.level[w, k]]
+                acts = t.share[c, cycle_day, k, s.level[w, k]]
                 for j in range(n_rates):
-                    rates[w, j] += multiplier * t.rates[c, cycle_day, k, j]
+                    rates[w, j] += acts * t.rates[c, cycle_day, k, j]
                 out.doses_given[lane, k] += t.given[c, cycle_day, k]
                 out.full_doses[lane, k] += multiplier * t.given[c, cycle_day, k]
                 s.doses[w, k] += t.given[c, cycle_day, k]
@@ -301,11 +312,12 @@ def decide(
         for p in range(t.pair.shape[0]):
             k, other = t.pair[p, 0], t.pair[p, 1]
             if not s.held[w, k] and not s.held[w, other]:
-                multiplier = t.level[c, k, s.level[w, k]] * t.level[c, other, s.level[w, other]]
+                acts = t.share[c, cycle_day, k, s.level[w, k]]
+                acts *= t.share[c, cycle_day, other, s.level[w, other]]
                 for j in range(n_rates):
-                    rates[w, j] += multiplier * t.pair_rates[c, cycle_day, p, j]
+                    rates[w, j] += acts * t.pair_rates[c, cycle_day, p, j]
         for j in range(slots):
             k = t.slot_drug[j]
             if not s.held[w, k]:
-                amount[w, j] = t.level[c, k, s.level[w, k]] * t.amount[c, cycle_day, j]
+                amount[w, j] = t.share[c, cycle_day, k, s.level[w, k]] * t.amount[c, cycle_day, j]
     return goes_on
