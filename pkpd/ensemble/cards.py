@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pkpd.arrays import Floats, Indices
 from pkpd.cards.drug_actions import FRIBERG
+from pkpd.cards.drug_names import one_name_each
 from pkpd.course.course import Course
 from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
@@ -131,6 +132,7 @@ class CardsEnsemble:
 
     def treated(self, regimen: Regimen, days: int) -> TreatedByCards:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
+        regimen = one_name_each(regimen)
         if (made := self.with_cards_of(regimen)) is not self:
             return made.treated(regimen, days)
         # patients need covariates of the drugs that are given, not of all that are known

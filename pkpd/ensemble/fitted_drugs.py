@@ -16,6 +16,7 @@ from pkpd.cards.drug_cards import (
     drug_names,
     load_drug_card,
 )
+from pkpd.cards.drug_names import one_name_each
 from pkpd.cards.files import nearest_of
 from pkpd.cards.trial_drugs import ANY_DRUG
 from pkpd.course.transfusion import TransfusionPolicy
@@ -140,7 +141,7 @@ def prepare_fitted(
     PkpdError
         If the fit lacks a drug of the regimen, its route, or a line that a gate asks for.
     """
-    made = plan(regimen, days)
+    made = plan(one_name_each(regimen), days)
     if structure.whole is None:
         ready = _of_lines(structure, made, transfusion, curve)
     else:

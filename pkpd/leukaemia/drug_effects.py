@@ -28,6 +28,7 @@ from pkpd.cards.drug_cards import (
     load_drug_card,
     named,
 )
+from pkpd.cards.drug_names import one_name_each
 from pkpd.distributions import stratified_normals, stream
 from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
@@ -319,7 +320,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     """
     if schedule.regimen is None:
         return PreparedRegimen(None, (), None, (), no_rules())
-    made = plan(schedule.regimen, schedule.horizon_days)
+    made = plan(one_name_each(schedule.regimen), schedule.horizon_days)
     own_cards = schedule.regimen.cards
     cards = [load_drug_card(own_cards.get(drug) or drug_named(drug)) for drug in made.drugs]
     actions = [_action(card) for card in cards]

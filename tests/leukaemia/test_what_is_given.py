@@ -10,6 +10,7 @@ from leukaemia_cases import M2, arm
 
 import pkpd
 from pkpd.comparison.curves import doses_by_day
+from pkpd.errors import PkpdError
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.drug_effects import blocks_of, prepare_regimen
 from pkpd.leukaemia.parameters import default_theta
@@ -144,6 +145,23 @@ def test_a_reduced_level_of_a_drug_that_saturates_spares_less_than_it_is_less():
         course = counts(replace(arm(), schedule=ArmSchedule(one, 70)), default_theta())
         low[lower] = np.nanmedian(np.nanmin(course.neutrophils[:, 42:], axis=1))
     assert low[2990.0] <= low[1500.0] < 1.5 * low[2990.0] < low[60.0]
+
+
+def test_two_names_of_a_drug_are_one_drug():
+    """Its kill saturates over what is given under either name."""
+
+    def given(drug, days):
+        return pkpd.daily(drug, "1000 mg/m^2", days=f"{days}/28", route="iv")
+
+    both = given("Ara-C", "1-3").together(given("cytarabine", "4-6"))
+    found, same = (
+        prepare_regimen(ArmSchedule(one, horizon_days=40)).at(default_theta()).rates
+        for one in (both, given("cytarabine", "1-6"))
+    )
+    np.testing.assert_allclose(found, same, rtol=1e-14)
+    twice = given("Ara-C", "1-3").together(given("cytarabine", "2-4"))
+    with pytest.raises(PkpdError, match="Ara-C is given twice on day 2"):
+        prepare_regimen(ArmSchedule(twice, horizon_days=40))
 
 
 def test_a_dose_a_day_is_written_in_one_way_or_another():
