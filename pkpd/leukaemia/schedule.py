@@ -30,8 +30,9 @@ class ArmSchedule:
     transfuse_below
         Platelets are transfused on mornings with a count below this, 10^9/L; 0: never.
     only_if_blasts_from
-        For each course, the marrow blasts in percent from which it is given at all, as of its
-        planned start; 0: always. A second induction for persisting leukaemia has 5.
+        For each course, the marrow blasts in percent from which it is given at all, on the day it
+        is due, whether or not a gate makes it wait then; 0: always. A second induction for
+        persisting leukaemia has 5.
     options, cards
         Options of kinetics and cards in place of the usual ones, as `pkpd.model.load_model` takes
         them: ``("clofarabine.renal_label", True)``, ``("lenalidomide.pk", "liang2024...")``.

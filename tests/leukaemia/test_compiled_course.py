@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -181,6 +183,23 @@ def test_a_course_for_persisting_leukaemia_is_left_out_in_remission(theta):
     given_again = courses.first_day[:, 1] > 0
     np.testing.assert_array_equal(given_again, courses.marrow_blasts[:, 28] >= 5.0)
     assert 5 < given_again.sum() < 100
+
+
+def test_blasts_are_judged_on_the_day_a_course_is_due_not_while_a_gate_waits(theta):
+    first, second = (
+        Course(name, regimen(*SEVEN_THREE).courses[0].doses, 14) for name in ("first", "second")
+    )
+    gate = Gate((Criterion("neutrophils", 1.0),), max_wait_days=28)
+    waits = Regimen((first, replace(second, gate=gate)))
+    schedule = ArmSchedule(waits, 80, only_if_blasts_from=(0.0, 5.0))
+    courses, _ = run(Arm("x", schedule, "aml"), theta, 256)
+    alive = courses.death_day > 50
+    due = courses.marrow_blasts[:, 14] >= 5.0
+    begun = courses.first_day[:, 1]
+    np.testing.assert_array_equal((begun > 0)[alive], due[alive])
+    waited = np.flatnonzero(alive & (begun > 15))
+    fell = courses.marrow_blasts[waited, begun[waited] - 1] < 5.0
+    assert fell.sum() > 3  # while they waited
 
 
 def test_growth_factor_by_need_shortens_neutropenia_and_spares_platelets(theta):

@@ -27,7 +27,7 @@ class Rules(NamedTuple):
 
     ``amount`` ``[C, D, S]`` in the unit of the slot; ``rates`` ``[C, D, K, R]``, what drugs without
     kinetics do on a day; ``given`` ``[C, D, K]``, 1 on dosing days; ``least_blasts`` ``[C]``,
-    marrow blasts in percent below which a course is left out; ``pair`` ``[P, 2]`` and
+    marrow blasts in percent below which, on the day it is due, a course is left out; ``pair`` ``[P, 2]`` and
     ``pair_rates`` ``[C, D, P, R]``, what two drugs do besides on a day on which both are given;
     ``share`` ``[C, D, K, V]``, what of a drug's amounts and rates acts at a reduced level: less
     than ``level`` takes away where its effect saturates. The others are those of
@@ -246,7 +246,7 @@ def decide(
                 s.course[w] = c
                 s.cycle[w] = 0
                 s.due[w] = max(t.start_day[c], day)
-        while s.pending[w] and day >= s.due[w] and s.cycle[w] == 0:
+        while s.pending[w] and day == s.due[w] and s.cycle[w] == 0:  # not while a gate waits
             if counts[2, w] >= t.least_blasts[c]:
                 break
             c += 1  # a course for persisting leukaemia that is not needed
