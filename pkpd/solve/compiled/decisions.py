@@ -27,10 +27,10 @@ class Rules(NamedTuple):
 
     ``amount`` ``[C, D, S]`` in the unit of the slot; ``rates`` ``[C, D, K, R]``, what drugs without
     kinetics do on a day; ``given`` ``[C, D, K]``, 1 on dosing days; ``least_blasts`` ``[C]``,
-    marrow blasts in percent below which, on the day it is due, a course is left out; ``pair`` ``[P, 2]`` and
-    ``pair_rates`` ``[C, D, P, R]``, what two drugs do besides on a day on which both are given;
-    ``share`` ``[C, D, K, V]``, what of a drug's amounts and rates acts at a reduced level: less
-    than ``level`` takes away where its effect saturates. The others are those of
+    marrow blasts in percent below which, on the day it is due, a course is left out; ``pair``
+    ``[P, 2]`` and ``pair_rates`` ``[C, D, P, R]``, what two drugs do besides on a day on which both
+    are given; ``share`` ``[C, D, K, V]``, what of a drug's amounts and rates acts at a level: more
+    than ``level`` where its effect saturates. The others are those of
     :class:`pkpd.schedule.DosingPlan`.
     """
 
