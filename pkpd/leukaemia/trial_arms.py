@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pkpd.cards.drug_actions import LEUKAEMIA, REFUSED, drug_action
+from pkpd.cards.drug_cards import load_drug_card
+from pkpd.cards.files import card_names, nearest_of
 from pkpd.cards.trial_cards import (
     disease_of,
     drug_card_of,
@@ -16,8 +18,12 @@ from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import CardError
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.model.joint import load_model
 from pkpd.subjects import PatientSample, Population
 from pkpd.trials import Trial
+
+_OF_THE_RUN = ("transfusion", "combination")
+"""Options that are no option of a card; the latter is one of the marrow without leukaemia."""
 
 
 def arms_of_trial(
@@ -40,8 +46,9 @@ def arms_of_trial(
         one's own need a disease or have that of the trial; a cohort's medians do not move them.
     options, cards
         Options of kinetics (``{"clofarabine.renal_label": True}``) and cards in place of the usual
-        ones (``{"lenalidomide.pk": "liang2024_lenalidomide"}``), as far as the trial's drugs have
-        them; ``{"transfusion": False}`` for none.
+        ones (``{"lenalidomide.pk": "liang2024_lenalidomide"}``), of shipped drugs and the trial's
+        own; those of drugs that it does not give change nothing. ``{"transfusion": False}`` for
+        no transfusions.
 
     Returns
     -------
@@ -51,8 +58,10 @@ def arms_of_trial(
     Raises
     ------
     PkpdError
-        If the population names no disease, or the disease is unknown.
+        If the population names no disease, the disease is unknown, or no drug has an option or a
+        card of that name.
     """
+    _refuse_strangers(trial, options or {}, cards or {})
     if disease is None:
         disease = disease_of(trial, population if isinstance(population, Population) else None)
         population = population or population_of(trial)
@@ -81,3 +90,25 @@ def arms_of_trial(
         )
         for cohort in trial.cohorts
     }
+
+
+def _refuse_strangers(trial: Trial, options: Mapping[str, Any], cards: Mapping[str, str]) -> None:
+    """Refuse options and cards that no drug has, shipped or the trial's own."""
+    if not cards and set(options) <= {*_OF_THE_RUN}:
+        return
+    own = [drug_card_of(trial, name) for name, _ in trial.drug_cards]
+    every = [*own, *(load_drug_card(name) for name in card_names("drugs"))]
+    model = load_model(
+        drugs=list(dict.fromkeys(card.name for card in every if card.pk)),
+        drug_cards={card.name: card.path for card in own if card.pk},
+        replace=cards,
+        lines=False,
+    )
+    known = [*_OF_THE_RUN, *(name for name, _ in model.options)]
+    for key in options:
+        if not any(name == key or name.endswith(f".{key}") for name in known):
+            raise CardError(
+                where=f"option {key!r}",
+                what=f"no drug has this option{nearest_of(key, known)}",
+                allowed=", ".join(known),
+            )

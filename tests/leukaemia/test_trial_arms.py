@@ -7,7 +7,7 @@ import pytest
 
 from pkpd.cards import card_names, load_rule, load_trial
 from pkpd.endpoints.dlt import evaluate_rule
-from pkpd.errors import PkpdError
+from pkpd.errors import CardError, PkpdError
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.trial_arms import arms_of_trial
@@ -28,6 +28,27 @@ def test_every_cohort_of_every_trial_runs(name):
         got = population_outcomes(arm, default_theta(), 64)
         assert np.isfinite(got.course.neutrophils).all()
         assert got.course.doses_given.sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "cards", "told"),
+    [
+        ({"renal_labl": True}, {}, r"no drug has this option \(did you mean 'clofarabine.renal_"),
+        ({"transfuson": False}, {}, "did you mean 'transfusion'"),
+        ({}, {"lenalidomid.pk": "liang2024_lenalidomide"}, "did you mean 'lenalidomide.pk'"),
+        ({}, {"lenalidomide.pk": "liang2024_lenalidomid"}, "did you mean 'liang2024_lenalidomide'"),
+    ],
+)
+def test_misspelt_options_and_cards_are_refused(options, cards, told):
+    with pytest.raises(CardError, match=told):
+        arms_of_trial(load_trial("nct01681537_len_mec"), options=options, cards=cards)
+
+
+def test_options_and_cards_of_drugs_that_a_trial_does_not_give_change_nothing():
+    trial = load_trial("nct01681537_len_mec")
+    options = {"renal_label": True, "transfusion": True}
+    arms = arms_of_trial(trial, options=options, cards={"clofarabine.pk": "bonate2004_clofarabine"})
+    assert {one.who for one in arms.values()} == {one.who for one in arms_of_trial(trial).values()}
 
 
 def test_the_rule_of_lenalidomide_with_mec_on_its_cohorts():
