@@ -199,7 +199,6 @@ class DrugCard:
     dose_unit: str
     pk: str = ""
     effect: str = ""
-    fraction_bound: Parameter | None = None
     also: tuple[str, ...] = ()
     usual_dose: UsualDose | None = None
     leukaemia: LeukaemiaAction | None = None
@@ -284,6 +283,7 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
     card = DrugCard(
         name=name,
         title=table.text("title"),
+        molar_mass=_molar_mass(table, needed=bool(pk)),
         routes=table.texts("routes"),
         dose_unit=table.one_of("dose_unit", DOSE_UNITS),
         pk=pk,
@@ -298,7 +298,6 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
         exposures=read_published_exposures(table),
         path=str(path),
         sha256=card_hash(path),
-        **_properties(table, needed=bool(pk)),
     )
     table.text("note", "")
     table.done()
@@ -343,15 +342,15 @@ def read_words(table: Table) -> tuple[tuple[str, str], ...]:
 # -- parts of a card ---------------------------------------------------------------------------
 
 
-def _properties(table: Table, needed: bool) -> dict[str, Parameter | None]:
+def _molar_mass(table: Table, needed: bool) -> Parameter | None:
     rows = table.named_tables("parameters", {})
     numbers = {key: read_parameter(row, key) for key, row in rows.items()}
     for key in numbers:
-        if key not in ("molar_mass", "fraction_bound"):
-            refuse(table, f"parameters.{key}", "unknown key", "molar_mass, fraction_bound")
-    if needed and "molar_mass" not in numbers:
+        if key != "molar_mass":
+            refuse(table, f"parameters.{key}", "unknown key", "molar_mass")
+    if needed and not numbers:
         refuse(table, "parameters.molar_mass", "is missing", remedy="add it, in g/mol")
-    return {key: numbers.get(key) for key in ("molar_mass", "fraction_bound")}
+    return numbers.get("molar_mass")
 
 
 def _usual_dose(table: Table) -> UsualDose | None:

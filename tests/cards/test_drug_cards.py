@@ -463,3 +463,15 @@ def test_units_of_absorption_are_spelled_as_others_and_both_are_looked_at(tmp_pa
     file.write_text(text.replace('value = 0.5, unit = "h"', 'value = 0, unit = "h"'))
     with pytest.raises(CardError, match="absorption_half_life: is not a time above 0"):
         read_drug_card(file)
+
+
+def test_a_number_that_nothing_reads_is_refused(tmp_path):
+    text = (Path(str(card_folder("drugs"))) / "lenalidomide.toml").read_text()
+    number = (
+        '[parameters.fraction_bound]\nvalue = 0.3\nunit = "1"\nsource = "label"\nstatus = "read"\n'
+    )
+    (tmp_path / "lenalidomide.toml").write_text(
+        text.replace("[usual_dose]", f"{number}\n[usual_dose]")
+    )
+    with pytest.raises(CardError, match=r"fraction_bound: unknown key; allowed: molar_mass"):
+        read_drug_card(str(tmp_path / "lenalidomide.toml"))
