@@ -308,7 +308,8 @@ class LineEffects:
 class LineKill:
     """Doses remove proliferating cells of lines, evenly over the day on which they are given.
 
-    A dose of 1 mg/m² removes ``<prefix>ln_kill_<line>`` natural-log units.
+    The day begins at its midnight, before a dose at a later hour. A dose of 1 mg/m² removes
+    ``<prefix>ln_kill_<line>`` natural-log units.
     """
 
     prefix: str

@@ -74,7 +74,7 @@ class DrugModel:
 
     @property
     def kill_spread_h(self) -> float:
-        """Hours over which a lumped kill is spread evenly from the start of the dose."""
+        """Hours over which a lumped kill is spread evenly: those of the day of its dose."""
         return dict(self.effect.settings)["spread_h"]
 
 
