@@ -199,6 +199,18 @@ class Lanes:
             return np.ones(len(scores), dtype=bool)
         return covariates_at(bodies, scores[:, : self.body_scores])[1]
 
+    @property
+    def middle_body(self) -> int:
+        """Which given body is nearest to the medians of all, in units of their spreads."""
+        bodies = self._kind.bodies
+        if not isinstance(bodies, PatientSample):
+            return 0  # bodies have scores
+        far = np.zeros(bodies.n)
+        for values in bodies.covariates.values():
+            if (spread := float(np.std(values))) > 0.0:
+                far += ((values - np.median(values)) / spread) ** 2
+        return int(np.argmin(far))
+
     def drawn(self, n: int, seed: int) -> Identities:
         """Draw patients, the draws shared out evenly and in order.
 

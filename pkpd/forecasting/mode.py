@@ -56,6 +56,8 @@ class Mode:
         Newton steps taken.
     converged
         Whether the last step changed nothing.
+    body
+        Which of the source's given bodies the patient has.
     """
 
     lanes: Lanes
@@ -64,10 +66,11 @@ class Mode:
     log_posterior: float
     steps: int
     converged: bool
+    body: int = 0
 
     def patient(self, asked: Asked) -> Bank:
         """Simulate the most probable patient alone: the plug-in forecast."""
-        return simulated(self.lanes, _some(self.scores[None]), asked)
+        return simulated(self.lanes, _some(self.scores[None], self.body), asked)
 
 
 def central(ensemble: Ensemble) -> Ensemble:
@@ -96,6 +99,8 @@ def most_probable(
 ) -> Mode:
     """Find the most probable patient of a source, its population parameters held.
 
+    Where patients have bodies of their own, that is one with the middle body of them all.
+
     Parameters
     ----------
     ensemble
@@ -114,7 +119,7 @@ def most_probable(
     held, measurement = central(ensemble), measurement.central()
     lanes = lanes_of(held, regimen, days, seen.body)
     short = replace(lanes, days=min(int(np.floor(seen.time.max())) + 2, days))
-    search = _Search(short, seen, measurement, aside)
+    search = _Search(short, seen, measurement, aside, lanes.middle_body)
     tried = lanes.drawn(_TRIED, seed).scores
     best = tried[np.argsort(-search.value(tried))[0]]
     found = [search.from_here(start) for start in (np.zeros(lanes.size), best)]
@@ -123,7 +128,7 @@ def most_probable(
     covariance = inverse_each(hessian)
     if not np.all(np.isfinite(covariance)):
         covariance, done = np.eye(lanes.size), False
-    return Mode(lanes, at, covariance, float(value), steps, done)
+    return Mode(lanes, at, covariance, float(value), steps, done, search.body)
 
 
 def around(mode: Mode, found: Weighed, seed: int, threads: int | None = None) -> Weighed:
@@ -144,16 +149,17 @@ def around(mode: Mode, found: Weighed, seed: int, threads: int | None = None) ->
     allowed = mode.lanes.eligible(scores)
     if allowed.any():
         scores = scores[allowed]
-    made = simulated(mode.lanes, _some(scores), found.bank.asked, threads)
+    made = simulated(mode.lanes, _some(scores, mode.body), found.bank.asked, threads)
     # the dead have no counts; of the others all are equally likely
     every = frozenset(found.seen.counts)
     lives = log_likelihood(made, found.seen, measurement_of(mode.lanes.ensemble), every)
     return replace(found, bank=made, known=found.seen, log_likelihood=lives, engine="map")
 
 
-def _some(scores: Floats) -> Identities:
-    nobody = np.zeros(len(scores), dtype=np.int64)
-    return Identities(nobody, nobody, scores)
+def _some(scores: Floats, body: int) -> Identities:
+    """Patients of one draw and one given body."""
+    first = np.zeros(len(scores), dtype=np.int64)
+    return Identities(first, first + body, scores)
 
 
 class _Search:
@@ -165,14 +171,15 @@ class _Search:
         seen: Seen,
         measurement: Measurement,
         aside: frozenset[tuple[str, float, float]],
+        body: int = 0,
     ) -> None:
-        self.lanes, self.measurement = lanes, measurement
+        self.lanes, self.measurement, self.body = lanes, measurement, body
         kept = [k for k, one in enumerate(seen.counts) if one not in aside]
         self.seen = seen.taken(np.array(kept, dtype=np.int64))
 
     def value(self, scores: Floats) -> Floats:
         """Log posterior density of patients ``[L, R]``, without a constant; -inf if impossible."""
-        made = counts_only(self.lanes, _some(scores), 1)
+        made = counts_only(self.lanes, _some(scores, self.body), 1)
         total = log_likelihood(made, self.seen, self.measurement, frozenset())
         total = np.where(self.lanes.eligible(scores), total, -np.inf)
         return total - 0.5 * np.sum(scores**2, axis=1)
@@ -183,7 +190,7 @@ class _Search:
         moved = np.concatenate(
             [scores + _DIFFERENCE * np.eye(size), scores - _DIFFERENCE * np.eye(size), scores[None]]
         )
-        logs = self._logs(counts_only(self.lanes, _some(moved), 1))
+        logs = self._logs(counts_only(self.lanes, _some(moved, self.body), 1))
         derivative = (logs[:, :size] - logs[:, size:-1]) / (2.0 * _DIFFERENCE)
         here = logs[:, -1]
         low, middle, high = (

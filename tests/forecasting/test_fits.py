@@ -94,6 +94,26 @@ def test_a_model_with_its_values_is_a_source_as_its_fit_is(source, seen):
         )
 
 
+def test_the_most_probable_patient_has_the_middle_body(seen):
+    """Doses by weight: of three bodies the first is the lightest."""
+    own = {"age": 60.0, "male": 1, "height": 175.0, "scr": 1.0}
+    by_weight = pkpd.daily("any drug", "2.4 mg/kg", days="1-3", route="iv", duration="1 h")
+    made = {}
+    for name, weights in (("three", [50.0, 110.0, 75.0]), ("middle", [75.0]), ("first", [50.0])):
+        people = pkpd.subjects.patients(
+            {"weight": weights} | {key: [value] * len(weights) for key, value in own.items()},
+            seed=4,
+        )
+        made[name] = pkpd.source(people, posterior=one_line())
+    found = {
+        name: most_probable(one, by_weight, 30, seen, measurement_of(one))
+        for name, one in made.items()
+    }
+    assert (found["three"].body, found["middle"].body) == (2, 0)
+    assert found["three"].log_posterior == pytest.approx(found["middle"].log_posterior, abs=1e-5)
+    assert abs(found["first"].log_posterior - found["middle"].log_posterior) > 1e-3
+
+
 @pytest.mark.slow
 def test_the_most_probable_patient_is_that_of_individual_estimates(source, data, seen):
     """By `pkpd.individual`, whose machinery agrees with NONMEM's POSTHOC."""
