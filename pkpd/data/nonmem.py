@@ -40,7 +40,7 @@ _NUMBERS = ("MDV", "CENS", "LIMIT", "LLOQ", "OCC")
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
 _MOST_LEVELS = 20  # of a covariate given in words
 _DIGITS = re.compile(r"[+-]?([\d.,]*\d[\d.,]*|\d+(_\d{3})+)")  # a number, or one that is misspelt
-_KNOWN = (
+KNOWN = (
     "ID",
     "TIME",
     "DATE",
@@ -175,8 +175,8 @@ def read_nonmem(
         check_arguments(f"read_nonmem, lloq, {name}", lloq=(limit, NUMBER))
     for code, line in (lines or {}).items():
         check_arguments(f"read_nonmem, lines, {code}", line=(line, TEXT | NONE))
-    table = open_sheet(source, columns, _KNOWN, ignore, separator)
-    wrong = misspelt(table, covariates, _KNOWN)
+    table = open_sheet(source, columns, KNOWN, ignore, separator)
+    wrong = misspelt(table, covariates, KNOWN)
     missing = [name for name in ("ID", "TIME") if name not in table.at]
     if not {"DV", "AMT", "EVID"} & set(table.at):  # nothing is measured, and nothing given
         missing += ["DV", "AMT"]
@@ -275,7 +275,7 @@ def dataset_of(
     )
     notes += zeros(seen, events, names)
     if not len(seen):
-        read = {*_KNOWN, *BODY, *(name.upper() for name in covariates)}
+        read = {*KNOWN, *BODY, *(name.upper() for name in covariates)}
         other = [label for key, label in table.label.items() if key and key not in read]
         hint = f"; not read: {', '.join(other)}; name the measured one, columns={{'DV': ...}}"
         notes.append(

@@ -15,7 +15,8 @@ from pkpd.body import check_possible
 from pkpd.cards.files import nearest_of
 from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset, more
-from pkpd.data.nonmem import read_nonmem, subject_labels
+from pkpd.data.nonmem import KNOWN, read_nonmem, subject_labels
+from pkpd.data.overlooked import misspelt
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.data.times import DAY_ZERO, refuse_two_hours
 from pkpd.errors import DataError
@@ -38,7 +39,9 @@ BODY: Mapping[str, tuple[str, ...]] = {
 """Usual names of columns of covariates (`pkpd.subjects`): years, 1 or 0, kg, cm, mg/dL, mL/min."""
 
 _DOSES = ("ID", "SUBJECT", "PATIENT", "DAY", "HOUR", "DRUG", "AMT", "DURATION", "ROUTE")
-_READ = (*_DOSES, "USUBJID", "DATE", "LINE", "VALUE", *(code for c in BODY.values() for code in c))
+_OF_BODY = tuple(code for codes in BODY.values() for code in codes)
+_READ = (*_DOSES, "USUBJID", "DATE", "LINE", "VALUE", *_OF_BODY)
+_NEAR = 0.6  # that of a covariate
 _CLOSE = 0.75  # ratio of `difflib` from which a column's name may be a slip for another
 
 
@@ -201,7 +204,8 @@ def read_seen(
         data = read_nonmem(table, lines=lines, units=of_columns, lloq=lloq, columns=columns)
         body = _bodies(sheet)
         seen, notes = _of_dataset(data, limits or {}, body, {}, to_begin)
-        return seen, (*data.notes, *notes, *_first_dose(data))
+        unread = _not_columns(sheet, [name for name in columns.values() if name])
+        return seen, (*data.notes, *notes, *unread, *_first_dose(data))
     names = {code: line for line, codes in {**SPELLINGS, **BLASTS}.items() for code in codes}
     known = {code: line for code, line in names.items() if SAME_LINE.get(line, line) in COUNTED}
     asked = known | {str(k).upper(): v for k, v in (lines or {}).items()}
@@ -274,6 +278,16 @@ def _unread(sheet: Sheet, counted: Mapping[str, str], chosen: Sequence[str]) -> 
                 remedy="rename the column, or remove it",
             )
         told.append(f"{sheet.label[column]}{hint}")
+    return (f"columns that are not read: {', '.join(told)}",) if told else ()
+
+
+def _not_columns(sheet: Sheet, chosen: Sequence[str]) -> tuple[str, ...]:
+    """Tell the columns of a table in NONMEM's style that are not read and not warned of."""
+    lacking = [code for codes in BODY.values() for code in codes if not {*codes} & set(sheet.at)]
+    others = (*chosen, *misspelt(sheet, (), KNOWN).values())
+    read = {"", *KNOWN, *_OF_BODY, *(name.upper() for name in others)}
+    unread = [column for column in sheet.at if column not in read]
+    told = [f"{sheet.label[column]}{nearest_of(column, lacking, _NEAR)}" for column in unread]
     return (f"columns that are not read: {', '.join(told)}",) if told else ()
 
 

@@ -124,6 +124,15 @@ def test_bad_tables_get_one_sentence(table, told):
     assert str(caught.value).count("\n") == 0
 
 
+def test_columns_of_nonmems_style_that_are_not_read_are_named_once():
+    table = {"ID": 1, "TIME": [0.0, 168.0], "DV": [2.0, 0.4], "DVID": 1, "WT": 70.0}
+    lines = {1: "neutrophils"}
+    (seen,), notes = read_seen(table | {"CREAT": 1.2, "STUDY": 7}, lines=lines)
+    assert notes[-1] == "columns that are not read: CREAT (did you mean 'CREATININE'?), STUDY"
+    assert seen.body == {"weight": 70.0}
+    assert not [note for note in read_seen(table, lines=lines)[1] if "not read" in note]
+
+
 def test_columns_that_are_not_read_are_named_once():
     table = {"DAY": [2, 8], "ANC": [2, 0.4], "PLT": [90, 20], "PLTS": "", "HB": 9, "CRLC": 60}
     _, (note,) = read_seen(table | {"ID": ["a", "b"], "ALT": 30})
