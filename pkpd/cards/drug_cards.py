@@ -101,8 +101,8 @@ class LeukaemiaAction:
     driver
         Of an action of a concentration: ``plasma`` or ``effect_site``.
     together
-        Factors of this drug's potency where another drug is given too; the parameter of drug ``x``
-        is named ``with_x``.
+        Factors of this drug's potency where another drug is given too, in any course; the parameter
+        of drug ``x`` is named ``with_x``.
     limits
         What of the drug this marrow does not have, for reports.
     words

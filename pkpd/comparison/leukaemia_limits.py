@@ -7,7 +7,15 @@ from pathlib import Path
 
 from pkpd.cards import card_names
 from pkpd.cards.diseases import disease_in_words
-from pkpd.cards.drug_cards import GROWTH_FACTOR, LONG_ACTING, NOTHING, OF_BLASTS, named
+from pkpd.cards.drug_cards import (
+    BODY_SURFACE_M2,
+    BODY_WEIGHT_KG,
+    GROWTH_FACTOR,
+    LONG_ACTING,
+    NOTHING,
+    OF_BLASTS,
+    named,
+)
 from pkpd.cards.population_cards import beyond_ages
 from pkpd.cards.trial_cards import (
     disease_of,
@@ -50,6 +58,7 @@ def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
         if text := beyond_ages(one, disease):
             told.append(text if len(groups) == 1 else f"{', '.join(ids)}: {text}")
     told += [text for drug in trial.drugs if (text := _drug_limit(trial, drug, posterior))]
+    told += [text for drug in trial.drugs if (text := _of_one_body(trial, drug))]
     endpoints = dict.fromkeys(p.endpoint for c in trial.cohorts for p in c.published)
     beyond = [e.replace("_", " ") for e in endpoints if e in _NOT_PREDICTED]
     if beyond:
@@ -79,6 +88,22 @@ def idle_inputs(trial: Trial) -> str:
 _NOT_PREDICTED = frozenset(
     ("os_1_year", "median_os_days", "ae_g3_thrombocytopenia", "ae_g3_febrile_neutropenia")
 )
+
+
+def _of_one_body(trial: Trial, drug: str) -> str:
+    """Say that a drug that acts by its intensity has one dose for bodies of all sizes."""
+    action = drug_card_of(trial, drug).leukaemia
+    kill = None if action is None else action.number("intensity")
+    if kill is None or kill.value < _WEAK:
+        return ""
+    courses = [course for cohort in trial.cohorts for course in cohort.regimen.courses]
+    rules = [rule for course in courses for rule in course.doses if rule.drug == drug]
+    if not any(rule.cap_mg or rule.strengths_mg or rule.unit != "mg/m^2" for rule in rules):
+        return ""
+    return (
+        f"{drug}: caps and doses that are not by surface are those of {BODY_SURFACE_M2:g} m^2 and "
+        f"{BODY_WEIGHT_KG:g} kg in every patient, and doses are not rounded to strengths"
+    )
 
 
 def _drug_limit(trial: Trial, drug: str, posterior: EvidencePosterior) -> str:

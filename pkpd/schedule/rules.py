@@ -90,10 +90,12 @@ class DoseRule:
     duration_h
         Infusion time in h; 0 is a bolus (iv), an oral dose or an injection under the skin.
     cap_mg
-        Largest dose in mg, after the body-size factor.
+        Largest dose in mg, after the body-size factor. In the marrow with leukaemia a drug that
+        acts by its intensity has one dose for all patients: its cap, and a dose in mg or mg/kg, are
+        those of a body of 1.8 m^2 and 75 kg.
     strengths_mg
         Available strengths; the dose is rounded to a multiple of the smallest (see
-        :func:`pkpd.schedule.individual_dose_mg`).
+        :func:`pkpd.schedule.individual_dose_mg`); not that of a drug that acts by its intensity.
     source, status, note
         Where amount and days come from, and how well they are known (the weakest part counts).
         They do not take part in comparisons.

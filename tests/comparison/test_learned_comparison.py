@@ -444,6 +444,10 @@ def test_drugs_that_are_guessed_or_idle_are_named(posterior):
     assert "cytarabine: a kill of 0.5" in told("nct01681537_len_mec", older)
     assert "mitoxantrone:" not in mec  # learned
     assert "etoposide:" not in mec
+    one_body = "caps and doses that are not by surface are those of 1.8 m^2 and 75 kg"
+    assert one_body not in mec  # lenalidomide acts by its concentration
+    assert f"alemtuzumab: {one_body}" in told("nct00983528_alemtuzumab_clofarabine")
+    assert one_body not in ours  # dexamethasone kills nothing
     trial = load_trial("nct01681537_len_mec")
     texts = assumed_texts(trial, trial.drugs, older)
     assert any(text.startswith("intensity.cytarabine 0.5") for text in texts)
