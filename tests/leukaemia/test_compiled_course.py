@@ -199,7 +199,7 @@ def test_blasts_are_judged_on_the_day_a_course_is_due_not_while_a_gate_waits(the
     np.testing.assert_array_equal((begun > 0)[alive], due[alive])
     waited = np.flatnonzero(alive & (begun > 15))
     fell = courses.marrow_blasts[waited, begun[waited] - 1] < 5.0
-    assert fell.sum() > 3  # while they waited
+    assert fell.any()  # while they waited
 
 
 def test_growth_factor_by_need_shortens_neutropenia_and_spares_platelets(theta):
