@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats
 from pkpd.cards.trial_cards import FIRST_DOSE
 from pkpd.comparison.curves import CohortCurves
-from pkpd.comparison.delivery import ENDPOINTS as DELIVERY
 from pkpd.comparison.lanes import can_be_judged, evaluable, judged
 from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.results import EndpointRow
@@ -137,7 +136,7 @@ def cohort_rows(
     for (endpoint, line, rule_text), matrix in lanes.values.items():
         unit = UNITS[endpoint]
         inputs = _for_line(assumed, line)
-        about = {**common, "evaluable": judged(matrix)} if endpoint in DELIVERY else common
+        about = {**common, "evaluable": judged(matrix)}
         if unit == "probability":
             rows.append(
                 _probability(
