@@ -35,8 +35,11 @@ class EndpointRow:
     rule
         The threshold or the rule's name, for example ``">= 0.5"`` or ``"len_mec_2018"``.
     unit
-        Unit of the figures; ``"probability"`` for risks, ``"day"`` counted from the first dose,
-        ``"fraction"`` for a share within a patient, of whom `estimate` is the median.
+        Unit of the figures; ``"probability"`` for risks, ``"day"``,
+        ``"fraction"`` for a share within a patient, of whom `estimate` is the median. Days of
+        recovery count from the first dose of the rule's clock; ``nadir_day`` from that of the
+        trial, or from what `rule` names; ``remission_day`` and ``recovery_day_in_remission`` from
+        day 1; ``days_below`` and ``days_late`` are durations.
     estimate
         Median over patients and parameter draws, or the probability. ``inf`` means that more
         than half of the patients have not reached the event at the horizon.

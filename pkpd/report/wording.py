@@ -263,11 +263,11 @@ _NAMED = {
     "complete_remission": "complete remission",
     "remission_any_counts": "remission, any counts",
     "response": "response (CR, CRi, PR)",
-    "remission_day": "complete remission",
+    "remission_day": "complete remission from day 1",
     "early_death": "death {rule}",
     "count_at_start": "{line} at start",
     "grade_3_4_at_start": "{line} grade 3-4 at start",
-    "recovery_day_in_remission": "{line} {rule}, in remission",
+    "recovery_day_in_remission": "{line} {rule} from day 1, in remission",
 }
 
 
@@ -285,7 +285,8 @@ def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     line = row.line or "counts"
     told = judged_text(row) if unit else ""
     if row.endpoint in _NAMED:
-        name = " ".join(_NAMED[row.endpoint].format(line=line, rule=row.rule).split())
+        rule = row.rule or "from the first dose"  # of nadirs' days; no other without a rule asks
+        name = _NAMED[row.endpoint].format(line=line, rule=rule)
         shown = unit and row.unit not in (*_IN_PERCENT, "number", "")
         return ", ".join(filter(None, (name, row.unit if shown else "", told)))
     if row.rule == "published only":

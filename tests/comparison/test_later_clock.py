@@ -59,3 +59,13 @@ def test_rows_say_of_which_share_of_the_patients_they_are(rows):
     whole = one(rows, "nadir", "platelets", "")
     assert whole.evaluable == 1.0
     assert wording.endpoint_name(whole) == "platelet nadir 10^9/L"
+
+
+def test_days_name_the_day_that_they_count_from(rows):
+    for endpoint, line, rule, name in (
+        ("nadir_day", "platelets", "", "platelets nadir from the first dose, day"),
+        ("nadir_day", "platelets", "from second day 1", "platelets nadir from second day 1, day"),
+        ("remission_day", "", "CR", "complete remission from day 1, day"),
+        ("recovery_day_in_remission", "platelets", ">= 20", "platelets >= 20 from day 1, in remis"),
+    ):
+        assert wording.endpoint_name(one(rows, endpoint, line, rule)).startswith(name)
