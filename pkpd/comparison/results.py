@@ -53,6 +53,9 @@ class EndpointRow:
         risk.
     not_judged
         For a rule: which share of the patients it cannot judge, and why.
+    under_treatment
+        For a rule: which treatment goes on when it looks by the clock of the row, and since which
+        of its days; empty if none does.
     patients_lower, patients_upper
         90 % range across patients (5 % and 95 % quantile of the pooled distribution); NaN for
         probabilities.
@@ -85,6 +88,7 @@ class EndpointRow:
     mc_error: float
     evaluable: float = float("nan")
     not_judged: str = ""
+    under_treatment: str = ""
     patients_lower: float = float("nan")
     patients_upper: float = float("nan")
     share_patients: float = float("nan")

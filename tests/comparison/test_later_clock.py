@@ -69,3 +69,15 @@ def test_days_name_the_day_that_they_count_from(rows):
         ("recovery_day_in_remission", "platelets", ">= 20", "platelets >= 20 from day 1, in remis"),
     ):
         assert wording.endpoint_name(one(rows, endpoint, line, rule)).startswith(name)
+
+
+def test_treatment_that_runs_is_told_of_every_clock_and_is_no_assumed_input(found, rows):
+    main, second = (row for row in rows if row.endpoint == "dlt")
+    assert main.under_treatment == "on day 42 second cycle 2 runs since day 29"
+    assert second.under_treatment == "on day 42 second cycle 1 runs since day 29"
+    (trial,) = found.trials
+    text = trial.curves.attrs["rule_text"]
+    assert "On day 42 second cycle 2 runs since day 29 in one, two: the verdict is of" in text
+    assert "On day 42 from the first dose second cycle 1 runs since day 29 in one, two: " in text
+    assert trial.curves.attrs["treatment_running"] == 2
+    assert all("runs since" not in name for name in wording.assumed_inputs(trial.rows))
