@@ -47,10 +47,10 @@ class EndpointRow:
         Share of the patients whom `estimate` is about. For a rule, also as visits see it: those
         whom it can judge; for the start of a cycle or course: those alive on its planned day; for
         the days it is late: those who start late; for cycles started and dose intensity: those
-        alive on the last day; for the day of remission and recovery in remission: those in
-        remission; for recovery and what else counts from a later course: those who start it; for
-        grades: those whose start allows one. 1 where it is of all. With fewer than 1 % there is no
-        risk.
+        alive on the last day; for the day of remission: those in it; for recovery in remission:
+        those in it who were below the threshold; for recovery and what else counts from a later
+        course: those who start it; for grades: those whose start allows one. 1 where it is of all.
+        With fewer than 1 % there is no risk.
     not_judged
         For a rule: which share of the patients it cannot judge, and why.
     under_treatment

@@ -236,9 +236,9 @@ OTHERWISE = ("never_low", "back_before_last_dose", "not_before_next_cycle")
 _OF_WHOM = {
     **dict.fromkeys(("starts_on_time", "starts_late", "starts_never"), "alive then"),
     "days_late": "who start late",
-    "cycles_started": "alive at the end",
-    "relative_dose_intensity": "alive at the end",
-    **dict.fromkeys(("remission_day", "recovery_day_in_remission"), "in remission"),
+    **dict.fromkeys(("cycles_started", "relative_dose_intensity"), "alive at the end"),
+    "remission_day": "in it",
+    "recovery_day_in_remission": "in it after low counts",
 }
 
 _NAMED = {

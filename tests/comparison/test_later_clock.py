@@ -46,7 +46,7 @@ def test_rows_say_of_which_share_of_the_patients_they_are(rows):
     free = one(rows, "recovery_day_in_remission", "neutrophils")
     assert 0.0 < free.evaluable < 1.0
     share = wording.percent(free.evaluable)
-    assert wording.endpoint_name(free).endswith(f", of {share} in remission")
+    assert wording.endpoint_name(free).endswith(f", of {share} in it after low counts")
     seen = one(rows, "dlt_on_visits")
     assert seen.evaluable == pytest.approx(one(rows, "dlt").evaluable, abs=0.1)
     assert 0.0 < seen.evaluable < 1.0
