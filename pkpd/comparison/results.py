@@ -55,7 +55,7 @@ class EndpointRow:
         For a rule: which share of the patients it cannot judge, and why.
     under_treatment
         For a rule: which treatment goes on when it looks by the clock of the row, and since which
-        of its days; empty if none does.
+        of its days, and what the verdict is of then; empty if none does.
     patients_lower, patients_upper
         90 % range across patients (5 % and 95 % quantile of the pooled distribution); NaN for
         probabilities.

@@ -117,12 +117,13 @@ def cohort_rows(
         name = rule.name if number == 0 else f"{rule.name}, days from {clock_words(rule.clock)}"
         of_rule = f"rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
         running = lanes.running.get(rule.clock, "")
+        under = UNDER_TREATMENT.format(day=rule.by_day, running=running)
         verdicts = lanes.dlt[rule.clock]
         common_dlt = {
             **common,
             "evaluable": judged(verdicts),
             "not_judged": not_judged(lanes.reasons[rule.clock]),
-            "under_treatment": f"on day {rule.by_day} {running}" if running else "",
+            "under_treatment": under if running else "",
         }
         rows.append(
             _probability(

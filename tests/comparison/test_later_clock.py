@@ -73,8 +73,9 @@ def test_days_name_the_day_that_they_count_from(rows):
 
 def test_treatment_that_runs_is_told_of_every_clock_and_is_no_assumed_input(found, rows):
     main, second = (row for row in rows if row.endpoint == "dlt")
-    assert main.under_treatment == "on day 42 second cycle 2 runs since day 29"
-    assert second.under_treatment == "on day 42 second cycle 1 runs since day 29"
+    for row, number in ((main, 2), (second, 1)):
+        told = f"on day 42 second cycle {number} runs since day 29: the verdict is of counts under"
+        assert row.under_treatment.startswith(told)
     (trial,) = found.trials
     text = trial.curves.attrs["rule_text"]
     assert "On day 42 second cycle 2 runs since day 29 in one, two: the verdict is of" in text
