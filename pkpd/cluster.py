@@ -261,7 +261,7 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
         raise PkpdError(
             where=f"cluster {address}",
             what="this needs Dask, which is not installed",
-            remedy='install "pkpd[cluster]", or leave the cluster out',
+            remedy="in a checkout of pkpd run pip install '.[cluster]', or leave the cluster out",
         ) from error
     # as a default it would stay behind, and every table written after it would ask it for a lock
     with dask.config.set(_SETTINGS):

@@ -13,9 +13,6 @@ from pkpd.schedule import DosingPlan
 
 Key = tuple[str, str, str]
 
-ENDPOINTS = (*STARTS, "days_late", "cycles_started", "relative_dose_intensity")
-"""Endpoints that are shares or medians of some of the patients."""
-
 
 def delivery(course: Course, plan: DosingPlan) -> dict[Key, Floats]:
     """Read what was given of a schedule off a course.

@@ -35,18 +35,27 @@ class EndpointRow:
     rule
         The threshold or the rule's name, for example ``">= 0.5"`` or ``"len_mec_2018"``.
     unit
-        Unit of the figures; ``"probability"`` for risks, ``"day"`` counted from the first dose,
-        ``"fraction"`` for a share within a patient, of whom `estimate` is the median.
+        Unit of the figures; ``"probability"`` for risks, ``"day"``,
+        ``"fraction"`` for a share within a patient, of whom `estimate` is the median. Days of
+        recovery count from the first dose of the rule's clock; ``nadir_day`` from that of the
+        trial, or from what `rule` names; ``remission_day`` and ``recovery_day_in_remission`` from
+        day 1; ``days_below`` and ``days_late`` are durations.
     estimate
         Median over patients and parameter draws, or the probability. ``inf`` means that more
         than half of the patients have not reached the event at the horizon.
     evaluable
-        Share of the patients whom `estimate` is about. For a rule: those whom it can judge; for the
-        start of a cycle or course: those alive on its planned day; for the days it is late: those
-        who start late; for cycles started and dose intensity: those alive
-        on the last day. NaN for other endpoints. With fewer than 1 % there is no risk.
+        Share of the patients whom `estimate` is about. For a rule, also as visits see it: those
+        whom it can judge; for the start of a cycle or course: those alive on its planned day; for
+        the days it is late: those who start late; for cycles started and dose intensity: those
+        alive on the last day; for the day of remission: those in it; for recovery in remission:
+        those in it who were below the threshold; for recovery and what else counts from a later
+        course: those who start it; for grades: those whose start allows one. 1 where it is of all.
+        With fewer than 1 % there is no risk.
     not_judged
         For a rule: which share of the patients it cannot judge, and why.
+    under_treatment
+        For a rule: which treatment goes on when it looks by the clock of the row, and since which
+        of its days, and what the verdict is of then; empty if none does.
     patients_lower, patients_upper
         90 % range across patients (5 % and 95 % quantile of the pooled distribution); NaN for
         probabilities.
@@ -79,6 +88,7 @@ class EndpointRow:
     mc_error: float
     evaluable: float = float("nan")
     not_judged: str = ""
+    under_treatment: str = ""
     patients_lower: float = float("nan")
     patients_upper: float = float("nan")
     share_patients: float = float("nan")

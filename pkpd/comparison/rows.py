@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats
 from pkpd.cards.trial_cards import FIRST_DOSE
 from pkpd.comparison.curves import CohortCurves
-from pkpd.comparison.delivery import ENDPOINTS as DELIVERY
 from pkpd.comparison.lanes import can_be_judged, evaluable, judged
 from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.results import EndpointRow
@@ -72,7 +71,10 @@ UNDER_TREATMENT = (
 
 @dataclass(frozen=True)
 class CohortLanes:
-    """Everything kept of a cohort's lanes; matrices are [draws, patients]."""
+    """Everything kept of a cohort's lanes; matrices are [draws, patients].
+
+    ``running`` has what `pkpd.endpoints.clock.treatment_runs` says, by the name of the clock.
+    """
 
     values: Mapping[tuple[str, str, str], Floats]
     recovered_on: Mapping[tuple[str, float], Floats]
@@ -80,7 +82,7 @@ class CohortLanes:
     reasons: Mapping[str, Floats]
     sensitivity: NDArray[np.float32]
     curves: CohortCurves
-    running: str
+    running: Mapping[str, str]
 
 
 def cohort_rows(
@@ -114,14 +116,14 @@ def cohort_rows(
             continue
         name = rule.name if number == 0 else f"{rule.name}, days from {clock_words(rule.clock)}"
         of_rule = f"rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
-        if number == 0 and lanes.running:
-            words = UNDER_TREATMENT.format(day=rule.by_day, running=lanes.running)
-            of_rule = "; ".join(filter(None, [of_rule, words]))
+        running = lanes.running.get(rule.clock, "")
+        under = UNDER_TREATMENT.format(day=rule.by_day, running=running)
         verdicts = lanes.dlt[rule.clock]
         common_dlt = {
             **common,
             "evaluable": judged(verdicts),
             "not_judged": not_judged(lanes.reasons[rule.clock]),
+            "under_treatment": under if running else "",
         }
         rows.append(
             _probability(
@@ -137,7 +139,7 @@ def cohort_rows(
     for (endpoint, line, rule_text), matrix in lanes.values.items():
         unit = UNITS[endpoint]
         inputs = _for_line(assumed, line)
-        about = {**common, "evaluable": judged(matrix)} if endpoint in DELIVERY else common
+        about = {**common, "evaluable": judged(matrix)}
         if unit == "probability":
             rows.append(
                 _probability(
@@ -307,18 +309,18 @@ def published_figures(outcome: PublishedOutcome) -> dict[str, Any]:
 
 def rule_attributes(
     rule: DLTRule,
-    running: Mapping[str, str] | None = None,
+    running: Mapping[str, Mapping[str, str]] | None = None,
     of_cohorts: Mapping[str, DLTRule] | None = None,
     first_days: Iterable[int] = (1,),
 ) -> dict[str, Any]:
     """Describe the rule for figures: one sentence or two, its thresholds and its day.
 
-    ``running`` says in which cohorts treatment goes on when the rule looks, and what since when;
-    ``of_cohorts`` are the rules of the cohorts, of which some may have another one: thresholds, a
-    day and a kind that differ are left out, so that no figure marks one for all, and of clocks that
-    differ it is told that each cohort has its own. ``treatment_running`` counts the cohorts of
-    ``running``. ``first_days`` are the protocol days of the cohorts' first doses, from which rules
-    count: ``rule_protocol_day`` is NaN where they differ.
+    ``running`` says in which cohorts treatment goes on when the rule looks by a clock, and what
+    since when; ``of_cohorts`` are the rules of the cohorts, of which some may have another one:
+    thresholds, a day and a kind that differ are left out, so that no figure marks one for all, and
+    of clocks that differ it is told that each cohort has its own. ``treatment_running`` counts the
+    cohorts of :func:`treated`. ``first_days`` are the protocol days of the cohorts' first doses,
+    from which rules count: ``rule_protocol_day`` is NaN where they differ.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
@@ -332,16 +334,19 @@ def rule_attributes(
             by_words.setdefault(f"{other.name}: {failure_words(other)}", []).append(cohort)
     for words, cohorts in by_words.items():
         text += f". In {', '.join(cohorts)} {words}"
-    by_day: dict[tuple[int | None, str], list[str]] = {}
-    for cohort, words in (running or {}).items():
-        by_day.setdefault((by_cohort.get(cohort, rule).by_day, words), []).append(cohort)
+    by_day: dict[tuple[str, str], list[str]] = {}
+    for cohort, of_clocks in (running or {}).items():
+        main = by_cohort.get(cohort, rule)
+        for clock, words in of_clocks.items():
+            since = "" if clock == main.clock else f" from {clock_words(clock)}"
+            by_day.setdefault((f"{main.by_day}{since}", words), []).append(cohort)
     for (day, words), cohorts in by_day.items():
         told = UNDER_TREATMENT.format(day=day, running=f"{words} in {', '.join(cohorts)}")
         text += f". {told[0].upper()}{told[1:]}"
     found: dict[str, Any] = {
         "rule_text": text,
         "rule_clock": rule.clock if len({one.clock for one in every}) == 1 else "each cohort's own",
-        "treatment_running": len(running or {}),
+        "treatment_running": len(treated(running or {}, by_cohort)),
     }
     marks = [_marks(one) for one in every]
     found |= {k: v for k, v in marks[0].items() if all(m.get(k) == v for m in marks)}
@@ -349,6 +354,13 @@ def rule_attributes(
         first, *others = set(first_days)
         found["rule_protocol_day"] = np.nan if others else first - 1 + found["rule_by_day"]
     return found
+
+
+def treated(
+    running: Mapping[str, Mapping[str, str]], rules: Mapping[str, DLTRule]
+) -> tuple[str, ...]:
+    """Cohorts in which treatment goes on when their rule looks by its own clock, the main one."""
+    return tuple(cohort for cohort, rule in rules.items() if rule.clock in running.get(cohort, {}))
 
 
 def _marks(rule: DLTRule) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
 from pkpd.comparison.shares import CohortShares, cohort_shares
 from pkpd.comparison.store import Store, to_keep
 from pkpd.course.course import Course
-from pkpd.endpoints.clock import treatment_runs
+from pkpd.endpoints.clock import treatment_by_clock
 from pkpd.ensemble.cards import LONGEST_STEP_H
 from pkpd.ensemble.ensemble import Treated, courses
 from pkpd.ensemble.fitted import FittedEnsemble
@@ -282,7 +282,7 @@ def _run_trial(
     rows: list[EndpointRow] = []
     curves: list[CohortCurves] = []
     dlt: dict[str, Floats] = {}
-    running: dict[str, str] = {}
+    running: dict[str, Mapping[str, str]] = {}
     late: dict[str, dict[str, Floats]] = {}
     shares: dict[str, Future[CohortShares]] = {}
     others: list[Future[CohortBands]] = []
@@ -319,8 +319,7 @@ def _run_trial(
             if main is not None:
                 dlt[cohort.id] = main
             late[cohort.id] = not_on_time(lanes.values)
-            if lanes.running:
-                running[cohort.id] = lanes.running
+            running[cohort.id] = lanes.running
             if item.questions is not None:
                 shares[cohort.id] = beside.submit(cohort_shares, lanes, rules[0])
             if index == 0:
@@ -355,7 +354,11 @@ def _run_trial(
         rows=tuple(rows),
         pairs=(
             *pair_rows(
-                trial, scenario.pairs, {c: one.name for c, one in of_cohort.items()}, dlt, running
+                trial,
+                scenario.pairs,
+                {c: one.name for c, one in of_cohort.items()},
+                dlt,
+                table.treated(running, of_cohort),
             ),
             *start_pairs(trial, scenario.pairs, late),
         ),
@@ -419,7 +422,7 @@ def _run_cohort(
         curves=curves.with_outcomes(
             store.recovered_on, store.dlt.get(rules[0].clock), store.sensitivity
         ),
-        running=treatment_runs(treated.plan, rules[0]),
+        running=treatment_by_clock(treated.plan, rules),
     )
 
 

@@ -341,7 +341,7 @@ def open_sheet(
                 raise DataError(
                     where=path.name,
                     what="parquet files need the package pyarrow, which is not installed",
-                    remedy="install pkpd[parquet], or save the table as CSV",
+                    remedy="in a checkout of pkpd run pip install '.[parquet]', or save as CSV",
                 )
 
             try:

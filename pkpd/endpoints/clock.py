@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -224,6 +225,12 @@ def treatment_runs(plan: DosingPlan, rule: DLTRule) -> str:
         return ""
     since, name = min(found)
     return f"{name} runs since day {since - clock.first_dose_day + 1}"
+
+
+def treatment_by_clock(plan: DosingPlan, rules: Iterable[DLTRule]) -> dict[str, str]:
+    """Say what :func:`treatment_runs` does of a rule by each of its clocks; none of the others."""
+    found = {rule.clock: treatment_runs(plan, rule) for rule in rules}
+    return {clock: words for clock, words in found.items() if words}
 
 
 def _cycle_name(plan: DosingPlan, course: int, cycle: int) -> str:

@@ -62,7 +62,7 @@ def serve(
         raise PkpdError(
             where="pkpd explore",
             what=f"the package {error.name} is not installed",
-            remedy="install it with: pip install 'pkpd[explorer]'",
+            remedy="in a checkout of pkpd run: pip install '.[explorer]'",
         ) from error
     from pkpd.explorer.state import opened, working_folder
 

@@ -39,7 +39,7 @@ from pkpd.comparison.results import EndpointRow, PairRow, TrialResult
 from pkpd.comparison.scenario import Scenario
 from pkpd.course.course import Course
 from pkpd.course.joined import joined, of_draws
-from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
+from pkpd.endpoints.clock import clock_days, clock_of, treatment_by_clock
 from pkpd.endpoints.starts import STARTS
 from pkpd.ensemble.ensemble import Treated
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
@@ -138,7 +138,7 @@ def explore(
     rule = item.rules[0][0]
     of_cohort = {c.id: one[0] for c, one in zip(trial.cohorts, item.rules, strict=True)}
     every = zip(trial.cohorts, looked, strict=True)
-    running = {cohort.id: found.running for cohort, found in every if found.running}
+    running = {cohort.id: found.running for cohort, found in every}
     attrs = {
         "patients": state.patients,
         "draws": state.draws,
@@ -156,7 +156,8 @@ def explore(
         dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
         late = {c.id: f.late for c, f in zip(trial.cohorts, looked, strict=True)}
         names = {cohort: one.name for cohort, one in of_cohort.items()}
-        pairs = [*pair_rows(trial, (), names, dlt, running), *start_pairs(trial, (), late)]
+        treated = table.treated(running, of_cohort)
+        pairs = [*pair_rows(trial, (), names, dlt, treated), *start_pairs(trial, (), late)]
         of_states = [
             pair
             for words, matrices in _shares(trial, looked, rule).items()
@@ -282,7 +283,7 @@ class _Look:
     states: tuple[str, ...]
     dlt: Floats | None
     late: Mapping[str, Floats]
-    running: str
+    running: Mapping[str, str]
     assumed: str
     now: NDArray[np.int8]
 
@@ -369,7 +370,7 @@ def _look(
         reasons={clock: by_draw(v.astype(float)) for clock, v in found.reasons.items()},
         sensitivity=np.empty(0, np.float32),
         curves=CohortCurves(cohort.id, plan, trial.horizon_days),
-        running=treatment_runs(plan, rule),
+        running=treatment_by_clock(plan, rules),
     )
     assumed = item.assumed(cohort)
     rows = []

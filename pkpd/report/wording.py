@@ -186,7 +186,8 @@ def judged_text(row: EndpointRow) -> str:
     """
     if math.isnan(row.evaluable) or row.evaluable > 0.995:
         return ""
-    return f"of {percent(row.evaluable)} {_OF_WHOM.get(row.endpoint, 'judged')}"
+    usual = "judged" if row.endpoint.startswith(("dlt", "grade")) else "whose clock starts"
+    return f"of {percent(row.evaluable)} {_OF_WHOM.get(row.endpoint, usual)}"
 
 
 def estimate_text(row: EndpointRow) -> str:
@@ -235,8 +236,9 @@ OTHERWISE = ("never_low", "back_before_last_dose", "not_before_next_cycle")
 _OF_WHOM = {
     **dict.fromkeys(("starts_on_time", "starts_late", "starts_never"), "alive then"),
     "days_late": "who start late",
-    "cycles_started": "alive at the end",
-    "relative_dose_intensity": "alive at the end",
+    **dict.fromkeys(("cycles_started", "relative_dose_intensity"), "alive at the end"),
+    "remission_day": "in it",
+    "recovery_day_in_remission": "in it after low counts",
 }
 
 _NAMED = {
@@ -261,11 +263,11 @@ _NAMED = {
     "complete_remission": "complete remission",
     "remission_any_counts": "remission, any counts",
     "response": "response (CR, CRi, PR)",
-    "remission_day": "complete remission",
+    "remission_day": "complete remission from day 1",
     "early_death": "death {rule}",
     "count_at_start": "{line} at start",
     "grade_3_4_at_start": "{line} grade 3-4 at start",
-    "recovery_day_in_remission": "{line} {rule}, in remission",
+    "recovery_day_in_remission": "{line} {rule} from day 1, in remission",
 }
 
 
@@ -281,11 +283,12 @@ def is_headline(row: EndpointRow) -> bool:
 def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     """Name the endpoint as a reader does, with its unit: ``platelets >= 20, day``."""
     line = row.line or "counts"
+    told = judged_text(row) if unit else ""
     if row.endpoint in _NAMED:
-        name = " ".join(_NAMED[row.endpoint].format(line=line, rule=row.rule).split())
+        rule = row.rule or "from the first dose"  # of nadirs' days; no other without a rule asks
+        name = _NAMED[row.endpoint].format(line=line, rule=rule)
         shown = unit and row.unit not in (*_IN_PERCENT, "number", "")
-        told = judged_text(row) if row.endpoint in _OF_WHOM else ""
-        return ", ".join(part for part in (name, row.unit if shown else "", told) if part)
+        return ", ".join(filter(None, (name, row.unit if shown else "", told)))
     if row.rule == "published only":
         return f"{row.endpoint.replace('_', ' ')} (published)"
     if row.endpoint == "nadir":
@@ -293,8 +296,7 @@ def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     elif row.endpoint == "recovery_day":
         name = f"{line} {row.rule}".strip() if row.line not in row.rule else row.rule
     elif row.endpoint == "dlt":
-        parts = ("DLT", row.rule, judged_text(row))
-        name = ", ".join(part for part in parts if part)
+        name = ", ".join(filter(None, ("DLT", row.rule)))
     elif grade := re.fullmatch(r"grade_(\d)(?:_(\d))?", row.endpoint):
         low, high = grade.groups()
         name = f"{line} grade {low}" + (f"-{high}" if high else "")
@@ -304,8 +306,10 @@ def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     if not unit:
         return name
     if row.endpoint == "recovery_day":
-        return f"{name}, day"
-    return f"{name} {row.unit}" if row.unit != "probability" else name
+        name = f"{name}, day"
+    elif row.unit != "probability":
+        name = f"{name} {row.unit}"
+    return ", ".join(filter(None, (name, told)))
 
 
 @dataclass(frozen=True)

@@ -314,6 +314,13 @@ def test_a_worker_with_another_version_is_refused(monkeypatch):
         cluster._do("plugin", "key", "0" * 16, [1])
 
 
+def test_without_dask_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask", None)
+    told = r"in a checkout of pkpd run pip install '\.\[cluster\]'"
+    with pytest.raises(PkpdError, match=told), workers("local", 1):
+        pass
+
+
 def test_no_scheduler_at_an_address_is_a_sentence(monkeypatch):
     monkeypatch.setattr("pkpd.cluster._PATIENCE_S", 1)
     for address in ("tcp://127.0.0.1:9", "nowhere at all"):

@@ -180,11 +180,12 @@ def test_clocks_and_kinds_of_cohorts_that_differ_are_not_those_of_the_first():
     assert rule_attributes(one, None, alone, (8, 8))["rule_protocol_day"] == one.by_day + 7
     assert np.isnan(rule_attributes(one, None, alone, (1, 8))["rule_protocol_day"])
     later = replace(one, name="own", by_day=56)
-    alike = rule_attributes(one, {"b": "cycle 2 runs since day 50"}, {"a": later, "b": later})
+    running = {"b": {"first_dose": "cycle 2 runs since day 50"}}
+    alike = rule_attributes(one, running, {"a": later, "b": later})
     assert alike["rule_by_day"] == 56
     assert alike["rule_text"].startswith("own: by day 56 ")
     assert one.name not in alike["rule_text"]
-    mixed = rule_attributes(one, {"b": "cycle 2 runs since day 50"}, {"a": one, "b": later})
+    mixed = rule_attributes(one, running, {"a": one, "b": later})
     assert "On day 56 cycle 2 runs since day 50 in b" in mixed["rule_text"]
     assert (mixed["treatment_running"], both["treatment_running"]) == (1, 0)
     fallen = replace(one, kind="not_recovered_from_nadir", nadir_below=(1.0, 50.0))

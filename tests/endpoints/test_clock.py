@@ -276,7 +276,7 @@ def test_doses_after_the_rules_day_leave_its_verdict_as_it_is(tmp_path, marrow):
         )
         assert float(grid.squeeze()) == risks[last]["dlt"]
         running[last] = any(
-            "goes on: the verdict is of counts" in str(r.assumed) for r in trial.rows
+            "goes on: the verdict is of counts" in r.under_treatment for r in trial.rows
         )
     assert risks[42]["dlt"] > 0.1
     assert risks[44] == risks[42] == risks[56] == risks[84]

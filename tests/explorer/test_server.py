@@ -674,7 +674,7 @@ def test_the_command_says_what_to_install(monkeypatch):
     from pkpd.explorer.command import serve
 
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(PkpdError, match=r"uvicorn is not installed; .*pkpd\[explorer\]"):
+    with pytest.raises(PkpdError, match=r"uvicorn is not installed; .*install '\.\[explorer\]'"):
         serve(None)
 
 

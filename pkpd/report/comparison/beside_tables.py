@@ -145,7 +145,7 @@ def _of_all_cohorts(result: TrialResult) -> list[dict[str, str]]:
         rows = list({row.cohort: row for row in found}.values())[::-1]
         if not rows or outcome.definition.startswith(OF_ANOTHER_TRIAL):
             continue
-        pooled = replace(rows[0], **published_figures(outcome))
+        pooled = replace(rows[0], evaluable=math.nan, **published_figures(outcome))
         told = wording.published(pooled)
         if told is None:
             continue
