@@ -306,6 +306,7 @@ def test_the_mode_of_a_posterior_has_no_p_value_in_a_folder(tmp_path, with_group
     replace(with_groups, penalty=1.0).save(tmp_path / "run3.nc")
     table = runs(tmp_path)
     assert table["parent"].tolist() == ["", "run1.nc", ""]
+    assert table["penalised"].tolist() == [False, False, True]
     assert np.isfinite(table["p"]).tolist() == [False, True, False]
 
 

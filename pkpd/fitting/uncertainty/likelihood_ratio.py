@@ -239,6 +239,8 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
         told += sentences
         if not fit.converged:
             told.append(f"{run.name} did not converge.")
+        if fit.criteria_note:
+            told.append(f"{run.name}: {fit.criteria_note}")
         rows.append(_figures(run) | step)
     if not any(row["parent"] for row in rows):
         told.append("None of these models is known to lie in another: judge by AIC and BIC.")
@@ -278,7 +280,8 @@ def runs(folder: str | Path) -> pd.DataFrame:
         One row for each file, by name: ``label``, ``source`` of the data, ``method``,
         ``converged``, the columns of `FitComparison.table` (``parent`` is the largest model of the
         same data and method in the folder that is known to lie in it; none of the mode of a
-        posterior), ``condition_number``, ``seconds``, and for
+        posterior), ``penalised`` (by priors: criteria are of a likelihood below its maximum),
+        ``condition_number``, ``seconds``, and for
         each parameter its estimate and relative standard error in percent (``CL``, ``CL rse``).
 
     Raises
@@ -301,7 +304,8 @@ def runs(folder: str | Path) -> pd.DataFrame:
     for run, rest in found:
         words = {"label": run.about.get("label", ""), "source": run.about.get("source", "")}
         step, _ = _step(run, _parent(run, every) if run.about else None)
-        rows.append(_figures(run) | words | {"method": run.method} | step | rest)
+        words |= {"method": run.method, "penalised": run.penalised or "joint" in run.about}
+        rows.append(_figures(run) | words | step | rest)
     return _frame(rows, "file")
 
 
