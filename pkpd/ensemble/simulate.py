@@ -28,7 +28,7 @@ from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recovery_of_cycle
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Treated, courses
-from pkpd.ensemble.source import check_none_beside, in_words, source
+from pkpd.ensemble.source import check_none_beside, in_words, notes_of, source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
@@ -104,7 +104,8 @@ def simulate(
         last day), and ``dlt`` (1, 0, NaN where it cannot be judged). Counts of the dead go on as
         if they lived; outcomes do not. The attribute ``simulated`` says which model answered,
         ``because`` why it is the one without leukaemia if nobody named one, ``seed`` that of
-        patients who were made here.
+        patients who were made here, ``notes`` which parameters of a fit stay at their estimates, or
+        that its draws are repeated.
 
     Raises
     ------
@@ -306,6 +307,7 @@ class _Gather:
         )
         if isinstance(self.ensemble, CardsEnsemble) and self.ensemble.because:
             data.attrs["because"] = self.ensemble.because
+        data.attrs |= notes_of(self.ensemble)
         for name in ("count", "nadir", "platelets_with_transfused"):
             if name in data:
                 data[name].attrs["units"] = "10^9/L"

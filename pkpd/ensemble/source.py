@@ -297,6 +297,12 @@ def in_words(ensemble: Ensemble | FittedDraws, regimen: Regimen) -> str:
     return "; ".join((words, *own_in_words(own, ensemble.marrow)))
 
 
+def notes_of(ensemble: Ensemble | FittedDraws) -> dict[str, list[str]]:
+    """Sentences on the draws of a fit under the name ``notes``; empty where there are none."""
+    notes = ensemble.values.notes if isinstance(ensemble, FittedDraws) else ()
+    return {"notes": list(notes)} if notes else {}
+
+
 def _with_kinetics() -> list[str]:
     """Shipped drugs that the marrow without leukaemia knows."""
     return [name for name in card_names("drugs") if load_drug_card(name).pk]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -10,7 +11,7 @@ import numpy as np
 
 from pkpd.arguments import NONE, PATH, a, check_arguments
 from pkpd.data.dataset import Dataset, observed_lines
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.export.data_file import between_limits, write_data
 from pkpd.export.nonmem_text import nonmem_text
 from pkpd.export.parameters import refuse_joint_prior
@@ -48,9 +49,11 @@ def export_model(
         ``"nlmixr2"``: a function of R. For NONMEM and nlmixr2, which hold a covariance that starts
         from 0, a free correlation that starts from 0 starts from 0.1.
     data
-        For NONMEM: written beside the stream as CSV. Values of lines with a log-normal error are
-        written as logarithms, so NONMEM's objective lacks twice the sum of these logarithms. For
-        other programs only looked at: whether they take such data as the model does.
+        For NONMEM: written beside the stream as CSV; without it the stream reads a file of that
+        name that you put there, and a warning says if one is there already. Values of lines with a
+        log-normal error are written as logarithms, so NONMEM's objective lacks twice the sum of
+        these logarithms. For other programs only looked at: whether they take such data as the
+        model does.
 
     Returns
     -------
@@ -97,6 +100,13 @@ def export_model(
             for line in np.unique(data.observations.line):
                 error_of(model, data.lines[line], data.events.source)
             write_data(data, beside, covariates_read(model), logarithmic)
+        elif beside.exists():
+            warnings.warn(
+                f"export_model, {path}: the stream reads {beside.name}, which lies there from "
+                "before and may have other columns: give data=, or put there what $INPUT names",
+                PkpdWarning,
+                stacklevel=2,
+            )
     else:
         if program == "nlmixr2":
             _refuse_between(data, logarithmic)

@@ -28,7 +28,7 @@ from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted_kinetics import FittedKinetics, fitted_kinetics
 from pkpd.ensemble.fitted_patients import FittedDraws
-from pkpd.ensemble.source import check_none_beside, in_words, source
+from pkpd.ensemble.source import check_none_beside, in_words, notes_of, source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.exposure.levels import LevelDose, Levels, doses_of, edges_of, levels
@@ -104,7 +104,9 @@ def exposures(
         for each interval; ``auc_inf`` (of all doses up to the last day, to infinity),
         ``half_life`` (h, the longest of disposition), ``accumulation`` (area of the last interval
         that begins with or holds a dose, by that of the first), ``dose`` (mg in all);
-        ``concentration`` (time), before a dose at that time, and ``band`` (quantile, time).
+        ``concentration`` (time), before a dose at that time, and ``band`` (quantile, time). The
+        attribute ``notes`` says which parameters of a fit stay at their estimates, or that its
+        draws are repeated.
 
     Raises
     ------
@@ -199,7 +201,8 @@ def exposures(
     words = (in_words(ensemble, regimen),)
     if isinstance(ensemble, FittedDraws):
         words += ensemble.taken_for(names)
-    return _dataset(rows, names, spans, times, shares, unit, "; ".join(words))
+    found = _dataset(rows, names, spans, times, shares, unit, "; ".join(words))
+    return found.assign_attrs(notes_of(ensemble))
 
 
 def _of_concentrations(

@@ -123,7 +123,8 @@ def nca(
     one with the most points. At the time of the dose, without a sample, the concentration is 0
     before a first dose, the lowest of the profile after earlier doses, and after a bolus that of
     the line through the logarithms of the first two; a sample at the time of a bolus that is 0 or
-    below the limit was taken before it, wherever its row stands. At steady state clearance is
+    below the limit was taken before it, wherever its row stands. One at the time of an infusion is
+    the trough before it, and of both profiles. At steady state clearance is
     ``dose / auc_tau`` and the mean residence time
     ``(aumc_tau + tau (auc_inf - auc_tau)) / auc_tau``; half an infusion is taken off, of several
     doses at one time the mean by their amounts.

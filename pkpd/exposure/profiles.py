@@ -128,9 +128,10 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
     """Cut the samples of a line into profiles, one for each dose that samples follow.
 
     Doses at one time are one. A sample at the time of a dose is the last of the profile before and
-    the first of the profile after it, but of one only if the dose is into a vein: records stand
-    before or after it. One at the time of a bolus that is below the limit, or 0, was taken before
-    it, wherever it stands. A reset (EVID 3 or 4) ends a profile, and its clock may begin again.
+    the first of the profile after it, but of one only if the dose is a bolus into a vein: records
+    stand before or after it. One at the time of a bolus that is below the limit, or 0, was taken
+    before it, wherever it stands. A reset (EVID 3 or 4) ends a profile, and its clock may begin
+    again.
 
     Parameters
     ----------
@@ -194,6 +195,7 @@ def _of_period(
     starts = np.unique(given)
     time, place = seen.time[mine], seen.record[mine]
     below = (seen.censored[mine] == BELOW) | (seen.value[mine] <= 0.0)
+    jumps = [into_vein and bool(np.any(doses.rate[b, columns[given == s]] <= 0)) for s in starts]
     added = [bool(np.all(events.ss[b, records[given == start]] == ADDED)) for start in starts]
 
     def before(moment: float) -> NDArray[np.bool_]:
@@ -207,16 +209,16 @@ def _of_period(
         record = int(records[together[0]])
         end = starts[number + 1] if number + 1 < len(starts) else np.inf
         in_it = (time >= start) & (time <= end)
-        if into_vein:
+        if jumps[number]:
             in_it &= ~before(start)
-            if end < np.inf:
-                in_it &= (time < end) | before(end)
+        if end < np.inf and jumps[number + 1]:
+            in_it &= (time < end) | before(end)
         taken = mine[in_it]
         if not np.any(seen.time[taken] > start):
             continue
         amount, rate = doses.amt[b, columns[together]], doses.rate[b, columns[together]]
         duration = np.where(rate > 0, amount / np.where(rate > 0, rate, 1.0), 0.0)
-        earlier = (time < start) | (before(start) if into_vein else time == start)
+        earlier = (time < start) | (before(start) if jumps[number] else time == start)
         earlier &= (number == 0) & (seen.censored[mine] != BELOW)
         yield Profile(
             subject=label.item() if hasattr(label, "item") else label,

@@ -365,6 +365,16 @@ def test_draws_of_a_posterior_are_spread_over_it_and_repeated_where_there_are_to
     assert parameter_draws(fitted, 1, 1).values["V1"] == [5.5]
 
 
+def test_notes_on_the_draws_of_a_fit_reach_the_result():
+    data = design([(0, 100, 1)], [*LINES], WT=70.0)
+    fitted = draws_of_model(two_lines(), data, 2, V1=np.array([4.0, 5.0]))
+    of = {"posterior": fitted, "patients": 2}
+    notes = ["The fit has 2 draws, which are repeated to make 3."]
+    for made, more in ((pkpd.simulate, {"until_day": 5}), (pkpd.exposures, {})):
+        assert made(regimen(), PEOPLE, draws=3, **of, **more).attrs["notes"] == notes
+        assert "notes" not in made(regimen(), PEOPLE, draws=2, **of, **more).attrs
+
+
 def test_a_fit_of_neutrophils_alone_is_simulated():
     lines = {"neutrophils": Friberg()}
     data = design([(0, 100, 1)], [*lines], WT=70.0)

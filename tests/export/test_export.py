@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from stream_in_python import individual_predictions
 import pkpd
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.export.dialects import MRGSOLVE, NONMEM, RXODE2
 from pkpd.export.equations import equations_of
 from pkpd.export.parameters import plain_names
@@ -121,6 +122,21 @@ PK = PopulationModel(
 )
 TIMES = [0.5, 1.0, 3.0, 8.0, 24.0]
 WT = {"WT": [60.0, 85.0], "SEX": [0.0, 1.0], "AGE": [40.0, 63.0]}
+
+
+def test_data_that_lie_beside_a_stream_from_before_are_told(tmp_path):
+    data = data_set(
+        ["concentration"], TIMES, [[1.0, 2.0, 2.0, 1.0, 0.3]], [(0.0, 100.0, 0.0, 1)], WT
+    )
+    export_model(PK, tmp_path / "run1.mod", data=data)
+    with pytest.warns(PkpdWarning, match=r"the stream reads run1\.csv, which lies there from bef"):
+        text = export_model(PK, tmp_path / "run1.mod").read_text()
+    assert "$DATA run1.csv" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PkpdWarning)
+        export_model(PK, tmp_path / "run1.mod", data=data)  # written anew
+        export_model(PK, tmp_path / "run2.mod")
+        export_model(PK, tmp_path / "run1.cpp", "mrgsolve")  # which reads none
 
 
 @pytest.mark.long
@@ -600,10 +616,10 @@ def test_covariates_that_are_carried_forward(tmp_path, structure):
     grown["WT"] = grown["WT"] + np.arange(6)
     grown = dataclasses.replace(data, covariates=grown)
     for program in ("nonmem", "mrgsolve"):
-        for given in (grown, None):
-            export_model(backward, tmp_path / "a.txt", program, data=given)
+        for name, given in (("a.txt", grown), ("b.txt", None)):
+            export_model(backward, tmp_path / name, program, data=given)
             with pytest.raises(PkpdError, match=r"WT: carry=.forward. takes .* begins at"):
-                export_model(forward, tmp_path / "a.txt", program, data=given)
+                export_model(forward, tmp_path / name, program, data=given)
         export_model(forward, tmp_path / "a.txt", program, data=data)
     assert "    nocb(WT)\n" in export_model(backward, tmp_path / "a.R", "nlmixr2").read_text()
     assert "    locf(WT)\n" in export_model(forward, tmp_path / "a.R", "rxode2").read_text()

@@ -349,6 +349,23 @@ def test_an_interval_long_after_the_last_sample_has_the_area_of_all():
     assert row["auc_0_672"] == pytest.approx(row["auc_inf"], rel=1e-12)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_the_trough_before_an_infusion_is_of_both_profiles_wherever_its_row_stands(before):
+    rows = []
+    for start in (0, 12):
+        pair = [(start, 100, 100, None), (start, 0, 0, 1.0)]  # the dose, and a level of 1
+        rows += pair[:: -1 if before else 1]
+        rows += [(start + t, 0, 0, v) for t, v in ((1, 9.0), (2, 8.0), (6, 4.0), (9, 2.0))]
+    table = pd.DataFrame(rows, columns=["TIME", "AMT", "RATE", "DV"]).assign(ID=1)
+    given = {"tau_h": 12, "steady_state": True, "method": "linear"}
+    first, second = pkpd.nca(table, route="iv", **given).to_dict("records")
+    assert (first["samples"], second["samples"]) == (6, 5)
+    assert (first["cmin"], second["cmin"], first["ctrough"]) == (1.0, 1.0, 1.0)
+    area = 5.0 + 8.5 + 4 * 6.0 + 3 * 3.0
+    assert second["auc_last"] == pytest.approx(area)
+    assert first["auc_tau"] == pytest.approx(area + 3 * 1.5)
+
+
 def test_a_bolus_with_an_infusion_enters_at_the_mean_time_of_both():
     """exp(-t/2) has a mean residence of 2 h; half of the dose enters at 0, half in 2 h."""
     time = np.array([0.0, 0, 0, 1, 2, 4, 8, 16])

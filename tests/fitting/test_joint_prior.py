@@ -219,7 +219,12 @@ def test_a_tight_prior_decides(fits):
 
 def test_criteria_beside_each_other_are_those_of_the_fits(fits, tmp_path):
     pair = fits["none"], fits["tight"]
-    table = compare_fits(*pair).table
+    found = compare_fits(*pair)
+    table = found.table
+    told = "AIC and BIC are of the likelihood at the mode with the priors"
+    assert [one.startswith(f"fit 2: {told}") for one in found.messages].count(True) == 1
+    assert not any(one.startswith("fit 1: ") for one in found.messages)
+    assert told in fits["tight"].summary()
     for name, one in zip(("none", "tight"), pair, strict=True):
         one.save(tmp_path / f"{name}.nc")
     for kept in (table, runs(tmp_path)):

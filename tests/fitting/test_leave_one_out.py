@@ -76,6 +76,20 @@ def test_marginal_densities_are_the_integrals(gaussian):
     assert error < 0.1
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_errors_of_integration_do_not_add_up_over_subjects(gaussian, seed):
+    y, draws = gaussian
+    found, error = marginal_densities(draws, n_draws=50, points=8, most_points=8, seed=seed)
+    mu = draws.thinned(50).population["a"]
+    expected = [stats.multivariate_normal.logpdf(y - m, np.zeros(T), COVARIANCE) for m in mu]
+    off = found - np.array(expected)
+    each = np.sqrt(np.mean(off**2))
+    assert 0.3 * error < each < error  # the error that is told is that of random points
+    # 600 independent errors, and half their variance, by which a mean logarithm lies too low
+    assert abs(off.mean()) < 3 * each / np.sqrt(off.size) + each**2
+    assert abs(np.corrcoef(off[:, :6].mean(axis=1), off[:, 6:].mean(axis=1))[0, 1]) < 0.5
+
+
 def test_leave_one_subject_out_is_exact(gaussian):
     y, draws = gaussian
     found = leave_one_out(draws, n_draws=250)

@@ -138,6 +138,9 @@ def test_priors_are_added_as_a_penalty():
     assert fit.standard_errors["a"] == pytest.approx((precision + 4) ** -0.5, rel=1e-4)
     log_prior = stats.norm(8, 0.5).logpdf(fit.estimates["a"])
     assert fit.penalty == pytest.approx(-2 * log_prior, rel=1e-6)
+    told = "AIC and BIC are of the likelihood at the mode with the priors"
+    assert told in fit.summary()
+    assert told not in maximum_likelihood(model, cases.data(np.arange(k), y)).summary()
 
 
 @pytest.mark.long

@@ -34,6 +34,7 @@ from pkpd.fitting.model.specification import PopulationModel, parameter
 from pkpd.fitting.uncertainty import profile, refit
 from pkpd.fitting.uncertainty.bootstrap import _Samples
 from pkpd.fitting.uncertainty.likelihood_ratio import ratio_p
+from pkpd.models import covariate
 from pkpd.predict.ode import ode_model
 from pkpd.predict.pk import compartments
 
@@ -240,6 +241,29 @@ def test_models_lie_in_each_other_by_names_forms_and_held_values(data, with_grou
     assert extra_parameters(few, bounded) is None
 
 
+def test_models_of_other_values_of_a_covariate_do_not_lie_in_each_other(data, tmp_path):
+    capped = replace(
+        data, covariates=data.covariates | {"DAY": np.minimum(data.covariates["DAY"], 1.0)}
+    )
+
+    def of_day(dataset, **more):
+        effect = covariate.linear("DAY", 0.0, 0.01)
+        a = parameter("a", 8.0, effects=effect, scale="identity", **more)
+        return maximum_likelihood(PopulationModel(cases.LEVEL, [a], additive(1.0)), dataset)
+
+    small, large = of_day(data), of_day(capped, iiv=1.0)
+    found = compare_fits(small, large)
+    assert np.isnan(found.table["p"]).all()
+    assert "fit 1 and fit 2 read other values of DAY: neither lies in the other" in repr(found)
+    small.save(tmp_path / "small.nc")
+    large.save(tmp_path / "large.nc")
+    assert runs(tmp_path)["parent"].tolist() == ["", ""]
+    # one that does not read the covariate lies in both
+    plain = maximum_likelihood(level_model(iiv=None), data)
+    table = compare_fits(plain, of_day(capped)).table
+    assert table["parent"].tolist() == ["", "fit 1"]
+
+
 def test_comparisons_that_mean_nothing_are_refused(data, with_groups, without_groups):
     other = maximum_likelihood(level_model(iiv=None), cases.data(np.arange(4), Y + 1.0))
     with pytest.raises(PkpdError, match="fit 1 and fit 2 were made of different data"):
@@ -282,6 +306,7 @@ def test_the_mode_of_a_posterior_has_no_p_value_in_a_folder(tmp_path, with_group
     replace(with_groups, penalty=1.0).save(tmp_path / "run3.nc")
     table = runs(tmp_path)
     assert table["parent"].tolist() == ["", "run1.nc", ""]
+    assert table["penalised"].tolist() == [False, False, True]
     assert np.isfinite(table["p"]).tolist() == [False, True, False]
 
 

@@ -195,6 +195,24 @@ def test_every_observation_has_its_own_limit():
         limits(pkpd.read_nonmem(frame), {"platelets": 1.0})
 
 
+def test_of_two_limits_of_a_subject_that_of_the_nearest_time_counts():
+    """Another assay from hour 10 on: measurements of 3 and of 1.5 there have the same limit."""
+    frame = pd.DataFrame(
+        {
+            "ID": 1,
+            "TIME": [1, 2, 3, 11, 12, 13],
+            "DV": [5.0, 2.0, 1.5, 3.0, 1.0, 1.5],
+            "CENS": [0, 1, 0, 0, 1, 0],
+            "EVID": 0,
+        }
+    )
+    lower, _ = limits(pkpd.read_nonmem(frame))
+    # 1.5 at hour 3 was measured under another limit than 2
+    np.testing.assert_array_equal(lower, [2.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+    _, upper = limits(pkpd.read_nonmem(frame.assign(DV=-frame["DV"], CENS=-frame["CENS"])))
+    np.testing.assert_array_equal(upper, -lower)
+
+
 def test_strata():
     y = values()[:6]
     weight = np.repeat([50, 60, 70, 80, 90, 100], 5)

@@ -143,6 +143,10 @@ def test_maximum_likelihood_has_its_own_words(likelihood, tmp_path):
     assert "Priors" not in text
     assert "AIC" in text
     assert ">50<" in text  # 40 and twice 5 parameters
+    told = "AIC and BIC are of the mode of a posterior"
+    assert told not in text
+    fit.criteria_note = told
+    assert told in write_fit_page(fit, tmp_path / "mode.html", replicates=40).read_text("utf-8")
 
 
 def test_captions_tell_what_is_left_out_and_count_pages_by_patients_with_values(likelihood):

@@ -11,8 +11,9 @@ The integral is taken by importance sampling. In units of the Cholesky factor, `
 ``u`` standard normal, the posterior sample itself tells where ``u`` lies given ``t``: a regression
 of the draws of ``u`` on those of ``t`` gives mean and covariance of a multivariate t distribution
 (7 degrees of freedom, covariance widened by a third) to draw points from, evenly by a scrambled
-Sobol sequence. Nothing is approximated but by a finite number of points, whose error is reported;
-no derivative is needed. The draws ``t`` of the full posterior are then reweighted by
+Sobol sequence, which is shifted at random for each subject and draw so that errors average out
+over them. Nothing is approximated but by a finite number of points, whose error is reported; no
+derivative is needed. The draws ``t`` of the full posterior are then reweighted by
 Pareto-smoothed importance sampling (Vehtari, Gelman and Gabry 2017, Stat Comput 27:1413-32).
 """
 
@@ -65,7 +66,9 @@ class LeaveOneOut:
         ``"subject"`` or ``"observation"``.
     integration_error
         Monte Carlo standard error of a subject's log density at a draw, root mean square over
-        draws, of the subject where it is largest; 0 for observations.
+        draws, of the subject where it is largest; 0 for observations. It is that of random points,
+        above the one of these, which are even. Those of subjects and draws are independent: `elpd`
+        lies too low by at most the square of this figure for each subject.
     elpd_data
         What ArviZ made of it, for its own functions.
     data
@@ -124,7 +127,8 @@ class LeaveOneOut:
         if self.integration_error > 2 * _TARGET_ERROR:
             out.append(
                 f"Random effects were integrated with an error of up to "
-                f"{self.integration_error:.2f} in a subject's log density: use more points."
+                f"{self.integration_error:.2f} in a subject's log density, which lowers elpd by "
+                f"up to {n * self.integration_error**2:.1f}: use more points."
             )
         return tuple(out)
 
@@ -278,24 +282,25 @@ def marginal_densities(
     n, d = likelihood.n_subjects, len(some)
     log_weights: list[np.ndarray] = []
     batch, total, worst = points, 0, np.inf
-    sequence = stats.qmc.Sobol(size + 1, rng=np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    sequence = stats.qmc.Sobol(size + 1, rng=rng)
+    # the same points for all would give all subjects the same error, which their sum keeps
+    shift = rng.random((d, n, size + 1))
+    log_root = np.log(np.abs(np.einsum("brr->br", root))).sum(axis=1)
     while total < most_points and worst > _TARGET_ERROR:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a number of points that is no power of two is fine
             cube = sequence.random(batch)
-        t = _student_points(np.clip(cube, 1e-12, 1 - 1e-12), size)
-        proposal = _log_student(t, size)
         fresh = np.empty((batch, d, n))
         for j in range(batch):
-            # the same point around the centre of each subject and draw
-            u = centre + np.einsum("brs,s->br", root, t[j])
+            t = _student_points(np.clip((cube[j] + shift) % 1.0, 1e-12, 1 - 1e-12))
+            u = centre + np.einsum("brs,dbs->dbr", root, t)
             for k in range(d):
                 eta = u[k] @ some.cholesky[k].T
                 fresh[j, k] = by_subject(some.fixed[k], eta)
             prior = -0.5 * np.sum(u**2, axis=-1) - 0.5 * size * np.log(2 * np.pi)
-            log_root = np.log(np.abs(np.einsum("brr->br", root))).sum(axis=1)
             fresh[j] = np.where(fresh[j] <= PENALTY, -np.inf, fresh[j])
-            fresh[j] += prior - (proposal[j] - log_root)
+            fresh[j] += prior - (_log_student(t) - log_root)
         log_weights.append(fresh)
         total += batch
         every = np.concatenate(log_weights)
@@ -346,14 +351,14 @@ def _unbounded(draws: Draws) -> np.ndarray:
     )
 
 
-def _student_points(cube: np.ndarray, size: int) -> np.ndarray:
-    """Multivariate t from points of the unit cube ``[J, R + 1]``."""
-    z = stats.norm.ppf(cube[:, :size])
-    return z * np.sqrt(_DEGREES / stats.chi2.ppf(cube[:, -1:], _DEGREES))
+def _student_points(cube: np.ndarray) -> np.ndarray:
+    """Multivariate t from points of the unit cube ``[..., R + 1]``."""
+    z = stats.norm.ppf(cube[..., :-1])
+    return z * np.sqrt(_DEGREES / stats.chi2.ppf(cube[..., -1:], _DEGREES))
 
 
-def _log_student(t: np.ndarray, size: int) -> np.ndarray:
-    square = np.sum(t**2, axis=1)
+def _log_student(t: np.ndarray) -> np.ndarray:
+    square, size = np.sum(t**2, axis=-1), t.shape[-1]
     constant = special.gammaln(0.5 * (_DEGREES + size)) - special.gammaln(0.5 * _DEGREES)
     constant -= 0.5 * size * np.log(_DEGREES * np.pi)
     return constant - 0.5 * (_DEGREES + size) * np.log1p(square / _DEGREES)

@@ -175,8 +175,8 @@ def limits(
     """Limits of quantification of every observation.
 
     A censored value carries its own limit. A measured one has none in the data: it gets ``lloq``,
-    else the largest limit of the same line that the same subject's censored values have and that
-    does not exceed the measurement, else that of all subjects.
+    else, of the limits of the same line that do not exceed the measurement, that of the same
+    subject's censored value nearest in time, else the largest of all subjects.
 
     Returns
     -------
@@ -204,14 +204,13 @@ def limits(
             if code == BELOW and given is not None:
                 out[mine & ~known] = given
                 continue
-            every = np.unique(seen.value[known])
             for m in np.flatnonzero(mine & ~known):
-                own = np.unique(seen.value[known & (seen.subject == seen.subject[m])])
-                for candidates in (own, every):
-                    fits = candidates[sign * candidates <= sign * seen.value[m]]
-                    if fits.size:
-                        out[m] = sign * np.max(sign * fits)
-                        break
+                fits = known & (sign * seen.value <= sign * seen.value[m])
+                own = np.flatnonzero(fits & (seen.subject == seen.subject[m]))
+                if own.size:  # the largest would be chosen by what was measured
+                    out[m] = seen.value[own[np.argmin(np.abs(seen.time[own] - seen.time[m]))]]
+                elif fits.any():
+                    out[m] = sign * np.max(sign * seen.value[fits])
     return lower, upper
 
 

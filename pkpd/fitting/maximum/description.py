@@ -13,6 +13,7 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.fitting.maximum.predicted import of_functions, same_functions
 from pkpd.fitting.maximum.scales import FreeParameters
+from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.priors import Estimate, Prior
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.predict.structure import carries_forward
@@ -205,7 +206,8 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
         ``forms``, what else defines the parameters; ``start`` of the estimated ones; ``model``, all
         of it but starts and the insides of functions; ``functions``, what those compute
         (`pkpd.fitting.maximum.predicted.of_functions`); ``by_subject``, a digest for each subject
-        of each column. The only coefficient of a residual error is named as in a combined one
+        of each column; ``reads``, the columns of covariates and occasions that the model reads. The
+        only coefficient of a residual error is named as in a combined one
         (``sigma_<line>_proportional``).
     """
     likelihood = free.likelihood
@@ -240,6 +242,7 @@ def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]
         "model": _model_words(model, priors),
         "functions": of_functions(likelihood),
         "by_subject": _by_subject(dataset),
+        "reads": [*covariates_read(model), *(["occasion"] if model.occasional else [])],
     }
 
 
@@ -276,6 +279,19 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
     if any(kind == "typical" and name not in small["held"] for name, kind in extra.items()):
         return None
     return extra if _of_one_source(small, large) else None
+
+
+def other_covariates(small: Mapping[str, Any], large: Mapping[str, Any]) -> list[str]:
+    """Columns that a model reads and that have other values in the data of the larger one.
+
+    Parameters
+    ----------
+    small, large
+        As of `description`. An older file does not tell what its model reads: all columns count.
+    """
+    mine, theirs = (of.get("by_subject", {}) for of in (small, large))
+    read = [name for name in small.get("reads", mine) if name in mine and name in theirs]
+    return [name for name in read if mine[name] != theirs[name]]
 
 
 def _of_one_source(small: Mapping[str, Any], large: Mapping[str, Any]) -> bool:

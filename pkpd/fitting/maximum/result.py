@@ -182,6 +182,16 @@ class MaximumLikelihood:
         n = self.likelihood.n_subjects
         return -2.0 * self.log_likelihood + float(np.log(n)) * len(self.counted)
 
+    @property
+    def criteria_note(self) -> str:
+        """Caveat of AIC and BIC at the mode of a posterior; empty without priors."""
+        if not self.penalty and self.likelihood.model.joint is None:
+            return ""
+        return (
+            "AIC and BIC are of the likelihood at the mode with the priors, which is below its "
+            "maximum, and count in full what priors hold: choose no model by them."
+        )
+
     @cached_property
     def about(self) -> dict[str, Any]:
         """What the fit is of: see `pkpd.fitting.maximum.description.description`."""
@@ -376,6 +386,7 @@ class MaximumLikelihood:
             *self._of_joint_prior(),
             f"AIC {self.aic:.2f}, BIC {self.bic:.2f} by observations, {self.bic_subjects:.2f} by "
             f"subjects; {self._count_told()}",
+            *filter(None, [self.criteria_note]),
             f"{'converged' if self.converged else 'NOT CONVERGED'} after {self.iterations} "
             f"gradients in {self.seconds:.1f} s; condition number {self.condition_number:.3g}",
             "",

@@ -23,7 +23,7 @@ import numpy as np
 from pkpd.arguments import PATH, check_arguments
 from pkpd.errors import PkpdError
 from pkpd.files import read_netcdf
-from pkpd.fitting.maximum.description import at_edge, extra_parameters
+from pkpd.fitting.maximum.description import at_edge, extra_parameters, other_covariates
 from pkpd.fitting.maximum.result import KIND, MaximumLikelihood
 from pkpd.fitting.uncertainty.refit import refuse_priors
 
@@ -106,8 +106,21 @@ def _parent(run: _Run, others: Sequence[_Run]) -> _Run | None:
         and not (run.penalised or one.penalised)
         and not run.unlike(one)
         and extra_parameters(one.about, run.about) is not None
+        and not other_covariates(one.about, run.about)
     ]
     return min(inside, key=lambda one: (-one.size, one.objective), default=None)
+
+
+def _covariates_apart(made: Sequence[_Run]) -> list[str]:
+    """Sentences on models that would lie in each other if they read the same covariates."""
+    return [
+        f"{one.name} and {run.name} read other values of {', '.join(names)}: neither lies in the "
+        "other, and there is no p value between them."
+        for one in made
+        for run in made
+        if extra_parameters(one.about, run.about) is not None
+        and (names := other_covariates(one.about, run.about))
+    ]
 
 
 def _step(run: _Run, parent: _Run | None) -> tuple[dict[str, Any], list[str]]:
@@ -175,9 +188,9 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
 
     A model lies in another if it is that with parameters held, or left out at zero (a covariate, a
     standard deviation, a part of the residual error), on the same structure, with parameters from
-    the same columns and functions. Functions of your own are the same if they predict the same at
-    two points. Models that do not lie in each other have a difference of AIC and BIC and no p
-    value.
+    the same columns, with the same values, and functions. Functions of your own are the same if
+    they predict the same at two points. Models that do not lie in each other have a difference of
+    AIC and BIC and no p value.
 
     Parameters
     ----------
@@ -220,12 +233,14 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
                 what=f"{made[0].name} and {one.name} {unlike}",
                 remedy="fit both models to the same data by the same method",
             )
-    rows, told = [], []
+    rows, told = [], _covariates_apart(made)
     for run, fit in zip(made, fits, strict=True):
         step, sentences = _step(run, _parent(run, made))
         told += sentences
         if not fit.converged:
             told.append(f"{run.name} did not converge.")
+        if fit.criteria_note:
+            told.append(f"{run.name}: {fit.criteria_note}")
         rows.append(_figures(run) | step)
     if not any(row["parent"] for row in rows):
         told.append("None of these models is known to lie in another: judge by AIC and BIC.")
@@ -265,7 +280,8 @@ def runs(folder: str | Path) -> pd.DataFrame:
         One row for each file, by name: ``label``, ``source`` of the data, ``method``,
         ``converged``, the columns of `FitComparison.table` (``parent`` is the largest model of the
         same data and method in the folder that is known to lie in it; none of the mode of a
-        posterior), ``condition_number``, ``seconds``, and for
+        posterior), ``penalised`` (by priors: criteria are of a likelihood below its maximum),
+        ``condition_number``, ``seconds``, and for
         each parameter its estimate and relative standard error in percent (``CL``, ``CL rse``).
 
     Raises
@@ -288,7 +304,8 @@ def runs(folder: str | Path) -> pd.DataFrame:
     for run, rest in found:
         words = {"label": run.about.get("label", ""), "source": run.about.get("source", "")}
         step, _ = _step(run, _parent(run, every) if run.about else None)
-        rows.append(_figures(run) | words | {"method": run.method} | step | rest)
+        words |= {"method": run.method, "penalised": run.penalised or "joint" in run.about}
+        rows.append(_figures(run) | words | step | rest)
     return _frame(rows, "file")
 
 

@@ -105,6 +105,7 @@ def render_fit(checks: Checks) -> str:
         sampler=_sampler_rows(checks),
         left_out=_left_out_rows(checks),
         information=[(name, f"{value:.6g}") for name, value in checks.information.items()],
+        information_note=getattr(checks.fit, "criteria_note", ""),
         figures=[
             {
                 "name": d.name,
