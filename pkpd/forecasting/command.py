@@ -308,7 +308,8 @@ def source_of_cohort(
                 remedy="leave [growth_factor] out, or forecast without --posterior",
             )
         # bodies of a fit are a sample; those of other sources are drawn for each patient
-        return source(population, posterior=posterior, **how | {"patients": BODIES})
+        how["patients"] = BODIES
+        return source(population, posterior=posterior, **how)
     kinetic = [name for name in trial.drugs if drug_card_of(trial, name).pk]
     own = {name: drug_card_of(trial, name).path for name, _ in trial.drug_cards}
     model = load_model(drugs=kinetic, drug_cards={k: v for k, v in own.items() if k in kinetic})
