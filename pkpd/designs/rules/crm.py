@@ -58,8 +58,8 @@ class CRM(ModelDesign):
         cohort ends where the dose changes, and no dose of the list is passed over. With overdose
         control the highest allowed dose up to each.
     normal_limits
-        Whether probabilities of exceeding a limit take b as normal with its posterior mean and
-        variance, as dtpcrm does.
+        Whether probabilities of exceeding a limit, those of overdose control too, take b as normal
+        with its posterior mean and variance, as dtpcrm does.
 
     Examples
     --------
@@ -188,6 +188,14 @@ class CRM(ModelDesign):
         curves = self.curves
         assert isinstance(curves, PowerCurves | LogisticCurves)
         return curves.exceeds_if_normal(mean[:, 0], var[:, 0], level, limit)
+
+    def overdoses(self, data: Trials) -> np.ndarray:
+        """Probability that each dose is an overdose, shape ``(trials, levels)``."""
+        if not self.normal_limits:
+            return super().overdoses(data)
+        assert self.overdose is not None
+        limit, levels = self.overdose.limit, range(1, self.levels + 1)
+        return np.stack([self.exceeds(data, level, limit) for level in levels], axis=1)
 
     def wanted(self, data: Trials) -> np.ndarray:
         """Find the allowed dose whose risk is closest to the target; 0 for none."""
