@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pkpd.cards.menus import Measure
+from pkpd.cards.menus import DOSE, OBJECTIVES, Measure
 from pkpd.comparison.rows import UNDER_TREATMENT
 from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.endpoints.clock import treatment_runs
@@ -335,11 +335,23 @@ def notes(found: SearchResult) -> list[str]:
             f"In up to {max(silent):.0%} of the draws nobody under a schedule can be judged: "
             "limits of the risk hold of the other draws."
         )
+    told += _dropped(found)
     told += _late_starts(found) if "late_start" in _columns(found) else []
     told += _under_treatment(found)
     return told + [
         f"{text.rstrip('.')}." for text in found.menu.notes[:1] if "combinations" in text
     ]
+
+
+def _dropped(found: SearchResult) -> list[str]:
+    """Name the objectives that were asked for and that tell no schedule from another."""
+    if found.menu.objectives == OBJECTIVES:
+        return []
+    one, used = found.answers[found.view], found.objectives[found.view]
+    dropped = [name for name in found.menu.objectives if name not in (DOSE, *used)]
+    why = {name: "is the same in all schedules" for name in dropped if name in one.measures}
+    lacks = "is not of the marrow that answers, or of no schedule"
+    return [f"Objective {name} is left out: it {why.get(name, lacks)}." for name in dropped]
 
 
 def _late_starts(found: SearchResult) -> list[str]:

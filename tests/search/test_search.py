@@ -632,6 +632,8 @@ def test_objectives_and_limits_that_no_schedule_has_are_refused(menu):
         search_schedules(menu, limits=[Limit("late_start", at_most=0.5)], **small)
     both = search_schedules(menu, objectives=["remission", "dlt"], **small)
     assert both.objectives == {WITHOUT: ("dlt",)}
+    left_out = "Objective remission is left out: it is not of the marrow that answers"
+    assert sum(note.startswith(left_out) for note in notes(both)) == 1
 
 
 def test_a_view_without_objectives_lists_nothing(found):
