@@ -17,6 +17,7 @@ The rows so far are kept in a file; the same command goes on where it was ended.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ import pkpd
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
+from pkpd.explorer.first_answers import made_from
 from pkpd.forecasting import Forecaster, Measurement, Seen, forecaster, most_probable
 from pkpd.forecasting.bank import BACK, BOTH, Bank, asked_of, criterion, simulated
 from pkpd.forecasting.tempering import Tempering
@@ -219,9 +221,13 @@ def summary_of(rows: pd.DataFrame, until: int) -> pd.DataFrame:
 
 
 def settings_of(given: argparse.Namespace) -> dict[str, object]:
-    """Give the settings that the rows depend on."""
+    """Give what the rows depend on: settings, code, cards, libraries and the shipped posterior."""
     apart = ("out", "threads")
-    return {name: value for name, value in vars(given).items() if name not in apart}
+    settings = {name: value for name, value in vars(given).items() if name not in apart}
+    files = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted(Path(pkpd.__file__).parent.rglob("*.nc")):
+        files.update(path.read_bytes())
+    return settings | {"code": made_from(), "files": files.hexdigest()}
 
 
 def so_far(file: Path, settings: Mapping[str, object]) -> tuple[int, list[dict[str, object]]]:
@@ -268,7 +274,8 @@ def main() -> None:
     naive = Naive(others, made.measurement, given.seed)
     start, file = time.perf_counter(), given.out / f"{given.marrow}.csv"
     given.out.mkdir(parents=True, exist_ok=True)
-    begun, rows = so_far(file, settings_of(given))
+    made_of = settings_of(given)
+    begun, rows = so_far(file, made_of)
     order = stream(given.seed, "order").permutation(given.patients)
     for done, i in enumerate(order, start=1):
         if done <= begun:
@@ -295,7 +302,7 @@ def main() -> None:
             found = pd.DataFrame(rows)
             found["map_day"] = found.get("map_day", pd.Series(np.nan, found.index))
             found.to_csv(file, index=False)
-            settings = settings_of(given) | {"done": done}
+            settings = made_of | {"done": done}
             file.with_suffix(".json").write_text(json.dumps(settings))
             print(f"{done} patients, {time.perf_counter() - start:.0f} s", flush=True)
     summary = summary_of(pd.read_csv(file), given.until_day)

@@ -399,8 +399,8 @@ def run(
     method: str = "focei",
 ) -> list[dict[str, Any]]:
     """Do what is not in the folder yet, and keep each when it is done."""
-    place = None if folder is None else f"{folder}/{name}"
-    kept = KeptFits(place, name, {"version": 1} | ({} if method == "focei" else {"method": method}))
+    place = None if folder is None else f"{folder}/{name}" + f"_{method}" * (method != "focei")
+    kept = KeptFits(place, name, {"version": 1, "method": method})
     missing = kept.missing(count)
     if jobs == 1:
         for index in missing:

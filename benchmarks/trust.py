@@ -133,7 +133,9 @@ def stream(path: Path, seconds: float) -> Case:
     row = in_a_process(path, fit=False, seconds=seconds)
     if not row.get("read"):
         why = "" if row.get("late") else "refused: "
-        return Case(name, "NONMEM", difference=why + row["why"].strip()[:160])
+        crashed = row["why"].startswith("CRASHED")
+        told = ("" if crashed else why) + row["why"].strip()[:160]
+        return Case(name, "NONMEM", difference=told, verdict=MISSED if crashed else UNJUDGED)
     judged = [one for one in row.get("compared", []) if one["agrees"] is not None]
     if not judged:
         return Case(name, "NONMEM", difference="no objective of its data beside it")

@@ -91,7 +91,10 @@ def test_streams_are_judged_by_their_listing(monkeypatch, tmp_path):
     assert looked({"read": True, "compared": [one | {"agrees": None}]}).verdict == trust.UNJUDGED
     late = looked({"read": False, "late": True, "why": "not done in 1 s"})
     assert (late.verdict, late.difference) == (trust.UNJUDGED, "not done in 1 s")
+    crashed = looked({"read": False, "why": "CRASHED: ZeroDivisionError"})
+    assert (crashed.verdict, crashed.difference) == (trust.MISSED, "CRASHED: ZeroDivisionError")
     refused = looked({"read": False, "why": "line 3: loops"})
+    assert refused.verdict == trust.UNJUDGED
     assert refused.difference == "refused: line 3: loops"
 
 

@@ -144,9 +144,10 @@ def likelihood(
             ends.append(problem.value_and_gradient(moved, observed, weight)[0])
         slope = (ends[0] - ends[1]) / (2.0 * step)
         largest = np.max(np.abs(slope))
-        if not largest > 0.0:
+        if largest == 0.0:
             continue  # a parameter of a mechanism that is off
-        difference = max(difference, float(np.max(np.abs(slope - gradient[row])) / largest))
+        off = float(np.max(np.abs(slope - gradient[row])) / largest)
+        difference = float(np.maximum(difference, off))  # NaN stays NaN, which max() may drop
     return {
         "value_ms": 1e3 * value,
         "value_and_gradient_ms": 1e3 * both,
@@ -229,9 +230,9 @@ def on_accelerator() -> dict[str, Any]:
     for name in _TARGET:
         work = workloads.workload(name)
         out[name] = accelerator.simulation(work, workloads.reference(work, BUILD), median_seconds)
-        worst = max(worst, *(row["error"] for row in out[name]))
+        worst = float(np.max([worst, *(row["error"] for row in out[name])]))
     out["likelihood"] = accelerator.likelihood(median_seconds)
-    apart = max(row["gradients_apart"] for row in out["likelihood"])
+    apart = np.max([row["gradients_apart"] for row in out["likelihood"]])
     out["accuracy_reached"] = bool(worst <= ACCURACY and apart <= ENGINES_APART)
     return out
 

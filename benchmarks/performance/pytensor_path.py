@@ -96,7 +96,7 @@ def overhead(in_turn: Callable[..., tuple[float, float]]) -> dict[str, Any]:
 
         for one, other in zip(through(), reference, strict=True):
             size = np.max(np.abs(other))
-            apart = max(apart, float(np.max(np.abs(one - other)) / size))
+            apart = float(np.maximum(apart, np.max(np.abs(one - other)) / size))
         first, second = in_turn(alone, through)
         rows[mode] = {"bare_ms": 1e3 * first, "ms": 1e3 * second, "overhead": second / first - 1.0}
     return {

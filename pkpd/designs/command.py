@@ -76,6 +76,8 @@ def design_lines(
     scenarios = file.scenarios if asked is None else (asked,)
     if operating or asked is not None:
         _check_operating(file, path, bool(scenarios) or predicts)
+    how = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
+    _check_cluster(file, cluster if operating or asked is not None else None)
     instead, has_table = "pathways: they", has_decision_table(file.design)
     if table and not has_table and not ahead:
         ahead, instead = 2, "table: this design has none, and pathways in its place"
@@ -102,7 +104,6 @@ def design_lines(
         yield ""
         yield from pathway_lines(paths, file.doses)
     if operating or asked is not None:
-        how = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
         if file.seen:
             yield ""
             yield _from_the_start(file)
@@ -142,6 +143,14 @@ def _check_operating(file: DesignFile, path: Path, risks: bool) -> None:
             remedy = f"add [{key}] with {example}"
             where = read_toml(path).file
             raise PkpdError(where=where, what=what, remedy=remedy)
+
+
+def _check_cluster(file: DesignFile, cluster: str | None) -> None:
+    """Refuse a cluster for characteristics of which nothing is simulated."""
+    if cluster is not None and _is_exact(file) and (file.accrual is None or file.times is None):
+        what = f"characteristics of {file.design.name} are exact, and no trial is simulated"
+        remedy = "leave it out, or add [accrual] and [window] to the file for how long trials take"
+        raise PkpdError(where="--cluster", what=what, remedy=remedy)
 
 
 def _is_exact(file: DesignFile) -> bool:

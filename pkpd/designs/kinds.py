@@ -118,3 +118,11 @@ def check_target(target: float) -> None:
         remedy = f"write {target:g} % as {target / 100:g}" if 1 < target < 100 else None
         what = f"{target:g} is no probability of a DLT"
         raise PkpdError(where="target", what=what, allowed="between 0 and 1", remedy=remedy)
+
+
+def aimed_at(design: object, target: float | None) -> float | None:
+    """Target that is given, or the design's own; ``None`` where it has none."""
+    if target is None:
+        return getattr(design, "target", None)
+    check_target(target)
+    return target

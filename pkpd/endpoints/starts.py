@@ -55,21 +55,25 @@ def starts_of(course: Course, plan: DosingPlan) -> tuple[Start, ...]:
     tuple of Start
         In the order of the courses; none whose planned day lies beyond the days followed.
     """
+    return tuple(
+        Start(name, planned + 1, _late(course, planned, days[:, c]))
+        for name, planned, c, second in planned_starts(plan, course.days)
+        if (days := course.next_cycle_day if second else course.first_day) is not None
+    )
+
+
+def planned_starts(plan: DosingPlan, days: int) -> list[tuple[str, int, int, bool]]:
+    """Name, morning and course of each start that a gate can delay, and if of a second cycle."""
     between = np.any(plan.gate_threshold[:, 1] > 0.0, axis=1)
     found = []
     for c, name in enumerate(plan.course_names):
         planned, late = int(plan.planned_start[c]), can_be_late(plan, c)
         if late:
-            found.append((name, planned, course.first_day[:, c]))
-        if plan.cycles[c] > 1 and (between[c] or late) and course.next_cycle_day is not None:
+            found.append((name, planned, c, False))
+        if plan.cycles[c] > 1 and (between[c] or late):
             cycle = "cycle 2" if len(plan.course_names) == 1 else f"{name} cycle 2"
-            second = planned + int(plan.cycle_days[c])
-            found.append((cycle, second, course.next_cycle_day[:, c]))
-    return tuple(
-        Start(name, planned + 1, _late(course, planned, day))
-        for name, planned, day in found
-        if planned < course.days
-    )
+            found.append((cycle, planned + int(plan.cycle_days[c]), c, True))
+    return [one for one in found if one[1] < days]
 
 
 def can_be_late(plan: DosingPlan, course: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from pkpd.report import wording
 
 FILE_NAME = "design.toml"
 MOST_PATIENTS = 36
+_FALLS = 0.9  # share of draws in which a risk that falls is no chance: chosen
 
 
 def dose_finding(found: Explored, asked: Any) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def dose_finding(found: Explored, asked: Any) -> dict[str, Any]:
     if risks is None:
         what = "The rule judges too few patients of a schedule, so that its risk is not known."
         return {**content, "expected": what, "doses": [], "table": {"heads": [], "rows": []}}
+    _check_order(risks, file.doses)
     told = {row.cohort: row for row in reversed(found.result.rows) if row.endpoint == "dlt"}
     shown = [told[cohort.id] for cohort in found.result.trial.cohorts]
     return {**content, **_expected(file, risks, shown)}
@@ -140,6 +143,18 @@ def _risks(found: Explored) -> NDArray[np.float64] | None:
         return None
     by_draw = np.array([risk(m[known]).by_draw for m in matrices]).T
     return np.clip(by_draw, 0.0, 1.0)
+
+
+def _check_order(risks: NDArray[np.float64], labels: Sequence[str]) -> None:
+    """Refuse schedules in another order than that of their risks: a design would go up to less."""
+    for lower, higher in pairwise(range(len(labels))):
+        falls = float((risks[:, higher] < risks[:, lower]).mean())
+        if falls > _FALLS:
+            what = f"the risk of {labels[higher]} is below that of {labels[lower]}, which stands "
+            what += f"before it, in {wording.percent(falls)} of the draws"
+            remedy = "put the schedules in the order of their risks: the design escalates in it"
+            place = Table({}, FILE_NAME, keys=("design",))
+            raise BadStateError([place.error(None, what, remedy=remedy)])
 
 
 @lru_cache(maxsize=16)

@@ -160,7 +160,7 @@ def explore(
         pairs = [*pair_rows(trial, (), names, dlt, treated), *start_pairs(trial, (), late)]
         of_states = [
             pair
-            for words, matrices in _shares(trial, looked, rule).items()
+            for words, matrices in _shares(trial, looked, of_cohort, item.ensemble.lines).items()
             for pair in pair_rows(trial, (), dict.fromkeys(matrices, words), matrices)
         ]
     result = TrialResult(
@@ -218,12 +218,17 @@ def _simulated(state: State, item: Ready) -> bool:
     return all(_course_key(item, cohort, state) in _COURSES for cohort in item.trial.cohorts)
 
 
-def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, dict[str, Floats]]:
-    """Whether patients have recovered and have died by the rule's day, by schedule."""
-    first, *others = {protocol_day(rule, cohort) for cohort in trial.cohorts}
-    by = "the last day" if first is None else "the rule's day" if others else f"day {first}"
+def _shares(
+    trial: Trial, looked: Sequence[_Look], rules: Mapping[str, DLTRule], lines: Sequence[str]
+) -> dict[str, dict[str, Floats]]:
+    """Whether patients have recovered and have died by their rule's day, by schedule."""
+    first, *others = {protocol_day(rules[cohort.id], cohort) for cohort in trial.cohorts}
+    by = "the rule's day" if others else "the last day" if first is None else f"day {first}"
+    counts = [split_thresholds(rules[cohort.id], lines) for cohort in trial.cohorts]
+    alike = all(one == counts[0] for one in counts)
+    lacks = "not recovered" if alike else "not recovered to the rule's counts"
     found: dict[str, dict[str, Floats]] = {}
-    for words, name in (("not recovered", "recovered"), ("died", "died")):
+    for words, name in ((lacks, "recovered"), ("died", "died")):
         codes = [i for i, state in enumerate(looked[0].states) if state.startswith(name)]
         if not codes:
             continue

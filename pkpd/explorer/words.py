@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.cards.trial_cards import FIRST_DOSE, clock_day_1
 from pkpd.comparison.results import EndpointRow, PairRow, row_kind
 from pkpd.endpoints.starts import STARTS
 from pkpd.explorer.script import command_line, script
@@ -185,7 +186,8 @@ def _counts_sentence(found: Explored) -> str:
         for line in map(str, found.result.curves["line"].values):
             low, day = _row(found, cohort, "nadir", line), _row(found, cohort, "nadir_day", line)
             if low is not None and day is not None:
-                at = "" if math.isnan(day.estimate) else f" on day {day.estimate + 1:.0f}"
+                on = day.estimate + clock_day_1(cohort.regimen, FIRST_DOSE)  # a protocol day
+                at = "" if math.isnan(on) else f" on day {on:.0f}"
                 told.append(f"{line} {wording.estimate_text(low)}{at}")
         if told:
             parts.append(f"{cohort.label}: {' and '.join(told)}")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pkpd.cards.menus import Measure
+from pkpd.cards.menus import DOSE, OBJECTIVES, Measure
 from pkpd.comparison.rows import UNDER_TREATMENT
 from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.endpoints.clock import treatment_runs
+from pkpd.endpoints.starts import planned_starts
 from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.words import aligned
 from pkpd.report.wording import no_interval
@@ -334,10 +335,37 @@ def notes(found: SearchResult) -> list[str]:
             f"In up to {max(silent):.0%} of the draws nobody under a schedule can be judged: "
             "limits of the risk hold of the other draws."
         )
+    told += _dropped(found)
+    told += _late_starts(found) if "late_start" in _columns(found) else []
     told += _under_treatment(found)
     return told + [
         f"{text.rstrip('.')}." for text in found.menu.notes[:1] if "combinations" in text
     ]
+
+
+def _dropped(found: SearchResult) -> list[str]:
+    """Name the objectives that were asked for and that tell no schedule from another."""
+    if found.menu.objectives == OBJECTIVES:
+        return []
+    one, used = found.answers[found.view], found.objectives[found.view]
+    dropped = [name for name in found.menu.objectives if name not in (DOSE, *used)]
+    why = {name: "is the same in all schedules" for name in dropped if name in one.measures}
+    lacks = "is not of the marrow that answers, or of no schedule"
+    return [f"Objective {name} is left out: it {why.get(name, lacks)}." for name in dropped]
+
+
+def _late_starts(found: SearchResult) -> list[str]:
+    """Say of which start "cycle late" is, where it is not of the same in all schedules."""
+    of: dict[str, list[str]] = {}
+    for trial in found.menu.trials:
+        for cohort in trial.cohorts:
+            days = trial.horizon_days
+            for name, morning, *_ in planned_starts(plan(cohort.regimen, days), days)[:1]:
+                of.setdefault(f"{name} (day {morning + 1})", []).append(cohort.id)
+    if len(of) < 2:
+        return []
+    told = "; ".join(f"{start} of {', '.join(members)}" for start, members in of.items())
+    return [f"Cycle late is of the first start that waits for counts, not of the same one: {told}."]
 
 
 def _under_treatment(found: SearchResult) -> list[str]:

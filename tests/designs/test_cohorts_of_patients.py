@@ -59,6 +59,12 @@ def told(tmp_path):
     return made
 
 
+def test_a_cluster_is_refused_where_nothing_is_simulated(told):
+    """It was passed over without a word; a scheduler that is not there was not missed."""
+    with pytest.raises(PkpdError, match=r"--cluster: characteristics of 3\+3 are exact.*leave"):
+        told(named("3+3"), "aN", risks="0.1,0.2,0.3", cluster="tcp://nowhere:8786")
+
+
 FILLING = [
     ("aN", "stay at a. 1 of 3 patients of this cohort is enrolled."),
     ("a? aT", "stay at a. 2 of 3 patients of this cohort are enrolled."),

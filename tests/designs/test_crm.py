@@ -24,6 +24,8 @@ from pkpd.designs import (
     Trials,
     Why,
     adaptive_weight,
+    characteristics,
+    enumerate_courses,
     forecast_of_weight,
     incoherent_patient,
     linear_weight,
@@ -249,6 +251,29 @@ def test_coherence_of_initial_doses_as_dfcrm_finds_it():
     planned = [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3 + [5] * 3 + [6] * 9
     assert incoherent_patient(CRM(levels=6, target=0.2, skeleton=SIX), planned) is None
     assert incoherent_patient(CRM(levels=6, target=0.3, skeleton=SIX), planned) == 5
+
+
+def test_each_patient_gets_the_initial_dose_of_his_turn():
+    """As dfcrm's x0 has one dose for each patient: cohorts of three skipped dose 2."""
+    design = CRM(
+        levels=4, target=0.25, skeleton=(0.05, 0.1, 0.25, 0.4), initial=(1, 2, 2, 3, 3, 3),
+        most_patients=6,
+    )  # fmt: skip
+    found = characteristics(replace(design, most_patients=9), [0.0] * 4)
+    assert found.treated.values.tolist() == [1, 2, 3, 3]
+    ends = enumerate_courses(design)
+    spared = np.flatnonzero(ends.dlts.sum(axis=1) == 0)
+    assert ends.treated[spared].tolist() == [[1, 2, 3, 0]]
+    chance = ends.probabilities(np.array([[0.1, 0.2, 0.3, 0.5]]))[0, spared]
+    np.testing.assert_allclose(chance, 0.9 * 0.8**2 * 0.7**3)
+    made = simulate_trials(design, [0.0] * 4, accrual=Accrual(7), times=EventTimes(28), trials=2)
+    assert made.treated.values.tolist() == [1, 2, 3, 0]
+
+
+def test_no_initial_dose_is_passed_over():
+    design = CRM(levels=4, target=0.25, skeleton=(0.05, 0.1, 0.25, 0.4), initial=(1, 2, 2, 3, 3, 3))
+    assert design.next_dose(TrialData((3, 0, 0, 0), (0, 0, 0, 0), 1, last_cohort=(3, 0))).level == 2
+    assert design.next_dose(TrialData((3, 3, 0, 0), (0, 0, 0, 0), 2, last_cohort=(3, 0))).level == 3
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,18 @@ def test_a_first_dose_that_the_prior_forbids_is_told():
     assert found.reason == "No patient has been treated."
 
 
+def test_overdose_control_takes_normal_limits():
+    """Of the posterior itself dose 4 exceeds the limit with probability .049, and may be given."""
+    seen = TrialData((6, 6, 0, 0, 0), (0, 0, 0, 0, 0), 2, last_cohort=(3, 0))
+    free = replace(CURVE, overdose=OverdoseControl(0.33, 0.06), skip_up=True)
+    assert free.next_dose(seen).level == 4
+    design = replace(free, normal_limits=True)
+    over = [float(design.exceeds(seen, level, 0.33)[0]) for level in range(1, 6)]
+    assert over[3] == pytest.approx(0.078, abs=5e-4)
+    assert design.allowed(seen.batch())[0].tolist() == [share <= 0.06 for share in over]
+    assert design.next_dose(seen).level == 3
+
+
 def test_initial_doses_keep_to_overdose_control():
     design = replace(CURVE, initial=(1, 5, 5, 5), overdose=OverdoseControl(0.33, 0.1))
     found = design.next_dose(TrialData((1, 0, 0, 0, 0), (0, 0, 0, 0, 0), 1, last_cohort=(1, 0)))

@@ -14,6 +14,7 @@ from pkpd.designs import (
     OverdoseControl,
     Pending,
     PreciseAtDose,
+    Responses,
     ThreePlusThree,
     TiteCRM,
     TooToxic,
@@ -87,6 +88,27 @@ DOORS = {
     "isotonic regression, dlts: 1 is given": lambda: isotonic_risks(1, [3]),
     "load_design, path: 3 is given": lambda: load_design(3),
 }
+
+
+@pytest.mark.parametrize("target", [25, 1, 0, float("nan")])
+def test_a_target_that_is_no_probability_is_refused(target):
+    design, risks = ThreePlusThree(levels=3), [0.1, 0.2, 0.3]
+    how = {"accrual": Accrual(10), "times": EventTimes(28), "trials": 2, "target": target}
+    remedy = "; write 25 % as 0.25" if target == 25 else ""
+    for ask in (
+        lambda: characteristics(design, risks, target=target),
+        lambda: simulate_trials(design, risks, **how),
+        lambda: compare_trials({"a": (design, risks)}, **how),
+    ):
+        with pytest.raises(PkpdError, match=f"target: {target:g} is no probability.*{remedy}"):
+            ask()
+
+
+def test_fewer_rates_of_response_than_doses_are_refused():
+    how = {"accrual": Accrual(10), "times": EventTimes(28), "trials": 2}
+    rates = Responses((0.5,), EventTimes(28))
+    with pytest.raises(PkpdError, match="responses: 1 rates for 3 doses"):
+        compare_trials({"a": (_boin(), [0.1, 0.2, 0.3])}, **how, responses=rates)
 
 
 @pytest.mark.parametrize("words", DOORS)

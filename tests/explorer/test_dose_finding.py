@@ -31,6 +31,19 @@ def test_the_next_dose_is_that_of_the_design(found):
     assert start["sentence"].startswith("Next: start at 20 mg/m2.")
 
 
+def test_schedules_whose_risk_falls_are_refused(tmp_path):
+    """The design went "up" to the lower dose."""
+    low, high = DATA["cohort"]
+    high = {**high, "change": {"clofarabine": {"amount": "200 mg/m^2"}}, "published": []}
+    data = {**DATA, "cohort": [high, low]}
+    found = explore(read_state({"data": data, "patients": 32, "draws": 4}, tmp_path))
+    with pytest.raises(BadStateError) as caught:
+        dose_finding(found, {"name": "3+3"})
+    (error,) = caught.value.problems
+    assert error.keys == ("design",)
+    assert "the risk of 20 mg/m2 is below that of 40 mg/m2, which stands before it" in str(error)
+
+
 def test_the_last_cohort_can_be_on_a_lower_dose(found):
     """After 0 of 6 below and 2 of 3 above, a 3+3 that came back down ends at the lower dose."""
     seen = [{"treated": 6, "dlts": 0}, {"treated": 3, "dlts": 2}]

@@ -345,6 +345,13 @@ def test_recovery_of_each_schedule_is_at_the_counts_of_its_own_rule(document, fo
         {"neutrophils": 1.0, "platelets": 50},
         {"neutrophils": 0.5},
     ]
+    shares = {row.rule: row for row in found.differences if row.second == "third"}
+    assert found.rules["low"].by_day == 42
+    assert found.rules["third"].by_day == 28
+    assert "not recovered to the rule's counts by the rule's day" in shares
+    died = found.result.curves.dataset()["split"].sel(state="died")
+    apart = float(died.sel(cohort="low", day=43) - died.sel(cohort="third", day=29))
+    assert shares["died by the rule's day"].difference == pytest.approx(apart, abs=1e-12)
     told = content["sections"]["recovery"]["sentence"]
     assert re.search(r"20 mg/m2: neutrophils >= 0.5 in [^;]*, platelets >= 20 in", told)
     assert re.search(r"40 mg/m2: neutrophils >= 1 in [^;]*, platelets >= 50 in", told)
@@ -373,6 +380,11 @@ def test_the_day_of_the_rule_is_told_in_the_protocols_days(document, folder, dat
     assert found.rule.by_day == 42
     assert page_content(found)["rule"]["by_day"] == 44
     assert "died by day 44" in {row.rule for row in found.differences}
+    told = page_content(found)["sections"]["counts"]["sentence"]
+    since = next(r for r in found.result.rows if r.endpoint == "nadir_day").estimate
+    first = next(r for r in found.result.rows if r.endpoint == "nadir_day").line
+    # two days of the plan lie before the first dose
+    assert re.search(rf"20 mg/m2: {first} \S+[^;]*? on day {since + 3:.0f}\b", told)
     # of which the second begins two days later
     data["dose"]["clofarabine"]["days"] = "1-5"
     data["cohort"][1]["change"]["clofarabine"]["days"] = "3-7"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import pkpd
-from benchmarks.honest import problem
+from benchmarks.honest import problem, run
 from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.impossible import refuse_impossible
@@ -353,3 +353,13 @@ def test_parameters_told_only_together_have_no_standard_errors(start):
     assert errors["V"] == pytest.approx(1.108, rel=0.02)
     assert "omega_A and omega_B are told only together" in " ".join(fit.messages)
     assert fit.summary().count("not told") == 2
+
+
+def test_answers_of_another_method_are_not_taken(tmp_path):
+    """Those of MAP, kept first, were the answers of FOCEI."""
+    for method in ("map", "focei", "map"):
+        made = run(
+            str(tmp_path), "problems", 2, 1,
+            lambda i, by=method: {"index": i, "failed": False, "by": by}, method,
+        )  # fmt: skip
+        assert [one["by"] for one in made] == [method] * 2

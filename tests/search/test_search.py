@@ -227,6 +227,23 @@ def test_a_cycle_beyond_the_days_simulated_is_not_known_to_be_on_time(tmp_path):
     assert float(data["figure"].sel(schedule="middle", measure="late_start")) >= 0.0
 
 
+def test_starts_that_are_not_the_same_are_named(tmp_path):
+    """Shares of different starts were compared without a word."""
+    told = []
+    for change in ("cycle_days = 35", 'days = "1-21"'):
+        text = gated_menu(tmp_path, "cycle_days = 35").read_text()
+        if change[:4] == "days":
+            text = text.replace("change.treatment = { cycle_days = 35 }\n", "")
+        (tmp_path / "menu.toml").write_text(text)
+        menu = replace(load_menu(tmp_path / "menu.toml"), limits=(), **SIZE)
+        found = search_schedules(menu, objectives=["late_start"], marrow="friberg", repeat=False)
+        told.append([note for note in notes(found) if note.startswith("Cycle late is of")])
+    (different,), same = told
+    assert "cycle 2 (day 29) of " in different
+    assert different.endswith("; cycle 2 (day 36) of high.")
+    assert same == []
+
+
 def test_nothing_is_late_where_nothing_waits(tmp_path):
     """A limit on late cycles left out the schedule that has none."""
     path = gated_menu(tmp_path, 'between = "none"')
@@ -615,6 +632,8 @@ def test_objectives_and_limits_that_no_schedule_has_are_refused(menu):
         search_schedules(menu, limits=[Limit("late_start", at_most=0.5)], **small)
     both = search_schedules(menu, objectives=["remission", "dlt"], **small)
     assert both.objectives == {WITHOUT: ("dlt",)}
+    left_out = "Objective remission is left out: it is not of the marrow that answers"
+    assert sum(note.startswith(left_out) for note in notes(both)) == 1
 
 
 def test_a_view_without_objectives_lists_nothing(found):

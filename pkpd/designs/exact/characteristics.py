@@ -10,7 +10,7 @@ import xarray as xr
 from pkpd.arguments import NONE, NUMBER, a, check_arguments
 from pkpd.designs.data import Why
 from pkpd.designs.exact.courses import Courses, enumerate_courses
-from pkpd.designs.kinds import check_risks
+from pkpd.designs.kinds import aimed_at, check_risks
 from pkpd.designs.protocol import Design
 
 _CELLS = 20_000_000  # probabilities held at once
@@ -67,7 +67,7 @@ def characteristics(
         target=(target, NUMBER | NONE),
         courses=(courses, a(Courses, words="what enumerate_courses gives") | NONE),
     )
-    values = check_risks(risks, design.levels)
+    values, aimed = check_risks(risks, design.levels), aimed_at(design, target)
     ends = courses or enumerate_courses(design)
     reasons = [why for why in Why if why != Why.GOES_ON]
     picks = np.stack([ends.selected == level for level in range(design.levels + 1)], axis=1)
@@ -82,7 +82,6 @@ def characteristics(
     k = design.levels
     cuts = np.cumsum([k + 1, k, k])
     selected, treated, dlts, stopped = np.split(found, cuts, axis=1)
-    aimed = target or getattr(design, "target", None)
     made = dataset(selected, treated, dlts, stopped, values, aimed)
     return made.isel(draw=0, drop=True) if np.ndim(risks) == 1 else made
 

@@ -54,11 +54,12 @@ class CRM(ModelDesign):
         ``"mean"``: posterior means of the risks; ``"maximum"``: at maximum likelihood, which needs
         `initial`.
     initial
-        Doses of the patients in turn until the first DLT (two-stage designs); empty for none.
-        With overdose control the highest allowed dose up to each.
+        Doses of the patients in turn until the first DLT (two-stage designs); empty for none. A
+        cohort ends where the dose changes, and no dose of the list is passed over. With overdose
+        control the highest allowed dose up to each.
     normal_limits
-        Whether probabilities of exceeding a limit take b as normal with its posterior mean and
-        variance, as dtpcrm does.
+        Whether probabilities of exceeding a limit, those of overdose control too, take b as normal
+        with its posterior mean and variance, as dtpcrm does.
 
     Examples
     --------
@@ -188,6 +189,14 @@ class CRM(ModelDesign):
         assert isinstance(curves, PowerCurves | LogisticCurves)
         return curves.exceeds_if_normal(mean[:, 0], var[:, 0], level, limit)
 
+    def overdoses(self, data: Trials) -> np.ndarray:
+        """Probability that each dose is an overdose, shape ``(trials, levels)``."""
+        if not self.normal_limits:
+            return super().overdoses(data)
+        assert self.overdose is not None
+        limit, levels = self.overdose.limit, range(1, self.levels + 1)
+        return np.stack([self.exceeds(data, level, limit) for level in levels], axis=1)
+
     def wanted(self, data: Trials) -> np.ndarray:
         """Find the allowed dose whose risk is closest to the target; 0 for none."""
         away = np.abs(self.risks(data) - self.target)
@@ -227,10 +236,24 @@ class CRM(ModelDesign):
         After the last of the initial doses one more each time, as soon as nobody at the present one
         is pending: patients of whom nothing is known yet are no reason to go up.
         """
-        turn = data.treated.sum(axis=1)
-        planned = np.array([*self.initial, 0])[np.minimum(turn, len(self.initial))]
+        turn = np.minimum(data.treated.sum(axis=1), len(self.initial))
+        listed = np.array([*self.initial, self.levels])
+        following = listed[np.searchsorted(self.initial, data.current, side="right")]
         known = data.at(data.pending) == 0
-        return np.where(planned > 0, planned, np.minimum(data.current + known, self.levels))
+        beyond = np.minimum(data.current + known, self.levels)
+        planned = np.minimum(listed[turn], following)
+        return np.where(turn < len(self.initial), planned, beyond)
+
+    def size(self, data: Trials, level: np.ndarray) -> np.ndarray:
+        """Patients of the next cohort: of the first stage, those whom the list gives one dose."""
+        size = super().size(data, level)
+        turn, listed = data.treated.sum(axis=1), np.array(self.initial)
+        first_stage = (data.dlts.sum(axis=1) == 0) & (turn < len(listed))
+        if not first_stage.any():
+            return size
+        turn = np.minimum(turn, len(listed) - 1)
+        alike = np.searchsorted(listed, listed[turn], side="right") - turn
+        return np.where(first_stage, np.minimum(size, alike), size)
 
     def select(self, data: Trials | TrialData) -> np.ndarray:
         """Dose that would be given next; 0 for none."""

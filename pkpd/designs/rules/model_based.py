@@ -182,7 +182,11 @@ class ModelDesign(Design):
         """Doses that overdose control leaves, shape ``(trials, levels)``."""
         if self.overdose is None:
             return np.ones(data.treated.shape, bool)
-        return self.posterior(data, "over") <= self.overdose.certainty + 1e-12
+        return self.overdoses(data) <= self.overdose.certainty + 1e-12
+
+    def overdoses(self, data: Trials) -> np.ndarray:
+        """Probability that each dose is an overdose, shape ``(trials, levels)``."""
+        return self.posterior(data, "over")
 
     def eliminated(self, data: Trials | TrialData) -> np.ndarray:
         """Doses that overdose control leaves out."""
@@ -233,7 +237,7 @@ class ModelDesign(Design):
     def _over(self, data: Trials, level: int) -> str:
         """Limit and probability of an overdose, as a part of a sentence."""
         assert self.overdose is not None
-        over = float(self.posterior(data, "over")[0, level - 1])
+        over = float(self.overdoses(data)[0, level - 1])
         found = f"a risk of {self.overdose.limit:g} with probability {over:.3f}"
         return f"{found}, above {self.overdose.certainty:g}"
 

@@ -10,6 +10,7 @@ import xarray as xr
 from pkpd.arguments import Kind, check_arguments
 from pkpd.cluster import workers
 from pkpd.designs.exact.characteristics import right_dose, sides_of
+from pkpd.designs.kinds import aimed_at
 from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.patients import Accrual, EventTimes, Outcomes, Responses
 from pkpd.designs.simulate.trials import Ended, check_simulation, outcomes_of, run_trials
@@ -105,7 +106,7 @@ def compare_trials(
         if other.risks().shape != true.shape or not np.allclose(other.risks(), true):
             what, remedy = f"its risks are not those of {first!r}", "give the same to all"
             raise PkpdError(where=f"way {name!r}", what=what, remedy=remedy)
-    aimed = target or getattr(design, "target", None)
+    aimed = aimed_at(design, target)
     if aimed is None:
         what = f"{design.name} has none, and no dose is right without one"
         raise PkpdError(where="target", what=what, remedy="give it")

@@ -12,7 +12,7 @@ from pkpd.arguments import CALLABLE, NONE, NUMBER, TEXT, a, check_arguments, fro
 from pkpd.cluster import Workers, workers
 from pkpd.designs.data import Action, Trials, Why
 from pkpd.designs.exact.characteristics import dataset, sides_of
-from pkpd.designs.kinds import WHOLE, check_risks
+from pkpd.designs.kinds import WHOLE, aimed_at, check_risks
 from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.chance import DLT, GAP, RESPONSE, uniforms
 from pkpd.designs.simulate.patients import (
@@ -99,30 +99,27 @@ def simulate_trials(
     check_simulation(
         "simulate_trials", design, accrual, times, weight, responses, trials, seed, target, cluster
     )
+    aimed = aimed_at(design, target)
     outcomes, single = outcomes_of(design, risks, times, weight)
-    if responses is not None and len(responses.rates) != design.levels:
-        what = f"{len(responses.rates)} rates for {design.levels} doses"
-        raise PkpdError(where="responses", what=what, remedy="give one for each dose")
     with workers(cluster, jobs or cores()) as spread:
         ended = run_trials(design, outcomes, accrual, responses, trials, seed, spread)
-    aimed = target or getattr(design, "target", None)
     made = _summary(ended, outcomes.risks(), trials, aimed)
     return made.isel(draw=0, drop=True) if single else made
 
 
 def check_simulation(
     where: str,
-    design: object,
+    design: Design,
     accrual: object,
     times: object,
     weight: object,
-    responses: object,
+    responses: Responses | None,
     trials: int,
     seed: object,
     target: object,
     cluster: object,
 ) -> None:
-    """Refuse arguments of a wrong kind, and fewer trials than a Monte Carlo error needs."""
+    """Refuse arguments of a wrong kind, too few trials, and not one response rate for a dose."""
     check_arguments(
         where,
         design=(design, a(Design)),
@@ -138,6 +135,9 @@ def check_simulation(
     if trials < 2:
         what, allowed = f"{trials} trials", "2 or more, for a Monte Carlo error"
         raise PkpdError(where="trials", what=what, allowed=allowed)
+    if responses is not None and len(responses.rates) != design.levels:
+        what = f"{len(responses.rates)} rates for {design.levels} doses"
+        raise PkpdError(where="responses", what=what, remedy="give one for each dose")
 
 
 def run_trials(

@@ -48,7 +48,7 @@ export async function refreshExposure() {
 function picture(answer, drug, part) {
   const width = 440, first = part === "first";
   const given = drug.schedules.map((s, i) => [s, i]).filter(([s]) => s);
-  const peaks = given.map(([s, i]) => `${answer.schedules[i].label}: median peak ${short(Math.max(...s[part].bands[1]))}`);
+  const peaks = given.map(([s, i]) => `${answer.schedules[i].label}: peak of the median ${short(Math.max(...s[part].bands[1]))}`);
   const title = `${drug.name}, ${first ? "the day after the first dose" : "the first cycle"}`;
   const svg = drawing(width, HEIGHT, `Concentration of ${title}`, `Median and 90 % of patients, ${answer.unit}. ${peaks.join("; ")}`);
   svg.append(text(8, 16, title, { "font-weight": 600, "font-size": 13 }));
