@@ -173,6 +173,7 @@ def run_figures(got: Learned, checked: Checked, found: Sequence[Landmark]) -> di
             "inside": sum(one.inside for one in found),
             "of": len(found),
             "outside": [one.name for one in found if not one.inside],
+            "each": [asdict(one) for one in found],
         },
     }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 
 import figures
+import mechanisms
 import numpy as np
 import pytest
 from judging import figures as kept
@@ -13,6 +15,7 @@ from judging.scorecard import AVERAGE, MODEL, Predicted, scorecard
 
 from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.evidence.table.table import load_evidence
+from pkpd.marrow.variants import VARIANTS
 
 EARLIER = {"posterior": "2020-01-02T03:04:05+00:00"}
 FOUND = {"unseen": {"inside": 50, "less": -0.00432, "share": 0.942}}
@@ -90,3 +93,22 @@ def test_figures_are_of_the_posterior_that_ships():
     assert unseen["predictors"]["model"]["90%"] == tested["inside"]
     crps = unseen["compared"]["model less average"]["all rows"]["ours"]
     assert crps == pytest.approx(tested["crps"], rel=1e-4)
+
+
+def test_a_mechanism_is_switched_in_the_structure_that_was_learned():
+    """Structures with numbers of their own are no switch, and friberg drops what it drops."""
+    learned = VARIANTS["ten_stages"]
+    assert mechanisms.switched("full", learned) == learned
+    assert mechanisms.switched("ten_stages_driven", learned) is None
+    without = mechanisms.switched("no_reserve", learned)
+    assert without == replace(learned, reserve=False)
+    assert mechanisms.switched("friberg", learned).transit_stages == 10
+
+
+def test_table_of_mechanisms_has_a_line_for_each_switch():
+    kept_rows = json.loads(kept.FILE.read_text(encoding="utf-8"))["mechanisms"]["rows"]
+    switches = [name for name in VARIANTS if mechanisms.switched(name, VARIANTS["ten_stages"])]
+    assert [row["switched"] for row in kept_rows] == ["nothing", *switches[1:]]
+    assert list(kept_rows[0]) == ["switched", *(head for head, _, _ in mechanisms.COLUMNS)]
+    late = dict(zip(switches, (row["7+3: late, %"] for row in kept_rows), strict=True))
+    assert late["friberg"] < late["full"] < late["no_reserve"]
