@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -163,7 +164,11 @@ def test_the_command_learns_tells_and_writes(tmp_path, few):
     assert " of 150 draws" in got.output  # no terminal is there, and minutes pass
     assert "carboplatin has no number among the parameters that were learned" in got.output
     assert "has no line" not in got.output
-    assert load_posterior(out).studies == (*few.studies, "OURS")
+    made = load_posterior(out)
+    assert made.studies == (*few.studies, "OURS")
+    (change,) = made.record["reweighted"]
+    digits = hashlib.sha256((tmp_path / "own.csv").read_bytes()).hexdigest()
+    assert (change["file"], change["sha256"], change["patients"]) == ("own.csv", digits, 32)
     (tmp_path / "file").write_text("")
     bad = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "file" / "mine.nc")])
     assert bad.exit_code == 2

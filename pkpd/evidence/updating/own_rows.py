@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.cards.files import card_hash
 from pkpd.cluster import Workers, workers
 from pkpd.errors import DataError, PkpdError
 from pkpd.evidence.criticism.psis import LIMIT
@@ -216,7 +217,9 @@ def learn_rows(
             remedy=f"take more patients than {patients}, or leave rows of days out",
         )
     again = studies & set(known.studies)
-    change = reweighted(known, again, said)
+    file = Path(path)
+    source = {"file": file.name, "sha256": card_hash(file), "patients": patients, "seed": seed}
+    change = reweighted(known, again, said, source=source)
     twice = counted_beside(
         [row for row, use in zip(read, uses, strict=True) if use.kind],
         [published.row(use.row.id) for use in beside if use.kind],

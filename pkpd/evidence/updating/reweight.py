@@ -9,7 +9,7 @@ change is refused and the calibration must be run again.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -136,6 +136,7 @@ def reweighted(
     said: Said | None = None,
     *,
     limit: float = LIMIT,
+    source: Mapping[str, object] | None = None,
 ) -> Reweighted:
     """Weight the draws of a posterior, whose studies are those after the change.
 
@@ -149,6 +150,8 @@ def reweighted(
         What the added studies say.
     limit
         Largest k-hat that is accepted.
+    source
+        What the record of the posterior says of where they come from.
 
     Raises
     ------
@@ -173,7 +176,9 @@ def reweighted(
             what=f"Pareto k-hat is {khat:.2f}, above {limit:g}: the posterior moves too far",
             remedy=AGAIN,
         )
-    changed = _with_studies(posterior, out, said, weights.reshape(posterior.weights.shape))
+    changed = _with_studies(
+        posterior, out, said, weights.reshape(posterior.weights.shape), source or {}
+    )
     flat, old = posterior.flat(), posterior.weights.ravel()
     sd = np.sqrt(np.maximum(old @ (flat - old @ flat) ** 2, 1e-300))
     moved = (weights @ flat - old @ flat) / sd
@@ -186,7 +191,11 @@ def reweighted(
 
 
 def _with_studies(
-    posterior: EvidencePosterior, out: Collection[str], said: Said | None, weights: Floats
+    posterior: EvidencePosterior,
+    out: Collection[str],
+    said: Said | None,
+    weights: Floats,
+    source: Mapping[str, object],
 ) -> EvidencePosterior:
     """Give the draws other weights, and the studies and terms that they have learned from now."""
     shape = posterior.weights.shape
@@ -206,7 +215,7 @@ def _with_studies(
     if "tested" in record:
         record["tested_before"] = record.pop("tested")
     earlier = record.get("reweighted", [])
-    change = {"added": list(said.studies) if said else [], "removed": sorted(out)}
+    change = {"added": list(said.studies) if said else [], "removed": sorted(out), **source}
     record |= {
         "reweighted": [*(earlier if isinstance(earlier, list) else [earlier]), change],
         "rows": sum(_rows(name, studies) for name in names),
