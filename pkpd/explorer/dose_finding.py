@@ -14,7 +14,7 @@ from pkpd.cards.every_problem import problems_of
 from pkpd.cards.tables import Table
 from pkpd.comparison.lanes import can_be_judged
 from pkpd.comparison.results import EndpointRow
-from pkpd.comparison.uncertainty import risk
+from pkpd.comparison.uncertainty import Risk, risk
 from pkpd.designs.design_card import DesignFile, design_of
 from pkpd.designs.exact.characteristics import characteristics
 from pkpd.designs.exact.courses import Courses, enumerate_courses
@@ -29,7 +29,8 @@ from pkpd.report import wording
 
 FILE_NAME = "design.toml"
 MOST_PATIENTS = 36
-_FALLS = 0.9  # share of draws in which a risk that falls is no chance: chosen
+_FALLS = 0.9  # share of draws: chosen
+_ERRORS = 2.0  # Monte Carlo standard errors: chosen
 
 
 def dose_finding(found: Explored, asked: Any) -> dict[str, Any]:
@@ -58,11 +59,12 @@ def dose_finding(found: Explored, asked: Any) -> dict[str, Any]:
         "heading": heading(file)[-1],
         "toml": write_toml(data),
     }
-    risks = _risks(found)
-    if risks is None:
+    judged = _risks(found)
+    if judged is None:
         what = "The rule judges too few patients of a schedule, so that its risk is not known."
         return {**content, "expected": what, "doses": [], "table": {"heads": [], "rows": []}}
-    _check_order(risks, file.doses)
+    _check_order(judged, file.doses)
+    risks = np.clip(np.array([one.by_draw for one in judged]).T, 0.0, 1.0)
     told = {row.cohort: row for row in reversed(found.result.rows) if row.endpoint == "dlt"}
     shown = [told[cohort.id] for cohort in found.result.trial.cohorts]
     return {**content, **_expected(file, risks, shown)}
@@ -132,8 +134,8 @@ def _placed(error: PkpdError, rows: list[int]) -> PkpdError:
     return error
 
 
-def _risks(found: Explored) -> NDArray[np.float64] | None:
-    """Risk of each schedule by draw, ``[draws, schedules]``; none where too few can be judged."""
+def _risks(found: Explored) -> list[Risk] | None:
+    """Risk of each schedule under the same draws; none where too few can be judged."""
     cohorts = [cohort.id for cohort in found.result.trial.cohorts]
     if any(c not in found.dlt or not can_be_judged(found.dlt[c]) for c in cohorts):
         return None
@@ -141,17 +143,18 @@ def _risks(found: Explored) -> NDArray[np.float64] | None:
     known = ~np.any([np.isnan(m).all(axis=1) for m in matrices], axis=0)
     if not known.any():
         return None
-    by_draw = np.array([risk(m[known]).by_draw for m in matrices]).T
-    return np.clip(by_draw, 0.0, 1.0)
+    return [risk(m[known]) for m in matrices]
 
 
-def _check_order(risks: NDArray[np.float64], labels: Sequence[str]) -> None:
+def _check_order(risks: Sequence[Risk], labels: Sequence[str]) -> None:
     """Refuse schedules in another order than that of their risks: a design would go up to less."""
-    for lower, higher in pairwise(range(len(labels))):
-        falls = float((risks[:, higher] < risks[:, lower]).mean())
-        if falls > _FALLS:
-            what = f"the risk of {labels[higher]} is below that of {labels[lower]}, which stands "
-            what += f"before it, in {wording.percent(falls)} of the draws"
+    for (before, label), (after, higher) in pairwise(zip(risks, labels, strict=True)):
+        falls = float((after.by_draw < before.by_draw).mean())
+        error = float(np.hypot(before.mc_error, after.mc_error))
+        # few patients, who are the same in all draws, can make it fall in each
+        if falls > _FALLS and before.estimate - after.estimate > _ERRORS * error:
+            what = f"the risk of {higher} is below that of {label}, which stands before it, in "
+            what += f"{wording.percent(falls)} of the draws"
             remedy = "put the schedules in the order of their risks: the design escalates in it"
             place = Table({}, FILE_NAME, keys=("design",))
             raise BadStateError([place.error(None, what, remedy=remedy)])

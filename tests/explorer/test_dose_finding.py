@@ -36,7 +36,7 @@ def test_schedules_whose_risk_falls_are_refused(tmp_path):
     low, high = DATA["cohort"]
     high = {**high, "change": {"clofarabine": {"amount": "200 mg/m^2"}}, "published": []}
     data = {**DATA, "cohort": [high, low]}
-    found = explore(read_state({"data": data, "patients": 32, "draws": 4}, tmp_path))
+    found = explore(read_state({"data": data, "patients": 256, "draws": 16}, tmp_path))
     with pytest.raises(BadStateError) as caught:
         dose_finding(found, {"name": "3+3"})
     (error,) = caught.value.problems
