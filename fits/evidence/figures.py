@@ -217,6 +217,8 @@ def _run(figures: Mapping[str, Any]) -> list[str]:
         f"{shown(tables['50%'], '.0pt')} and {shown(tables['90%'], '.0pt')} % inside 50 and 90 %"
         f"{tables['of']}"
     )
+    if "converged" in tables:
+        told += f"; chains of {tables['converged']} tables converged"
     lines.append(("synthetic tables", told))
     lines.append(
         (

@@ -26,6 +26,7 @@ import pandas as pd
 from judging.calibration import (
     DRAWS,
     FIRST_SEED,
+    LIMITS,
     CalibrationRanks,
     TableRank,
     gather_ranks,
@@ -83,7 +84,8 @@ def main() -> None:
     # tables of another posterior, of other chains or other patients are no more of the same
     own = given.out / f"posterior_{file_name(plan, given.variant)}.nc"
     written = str(load_posterior(own).record["written"])
-    key = digits_of(repr((evidence_hash(likelihood), written, SETTINGS, PATIENTS, FIRST_SEED)))
+    made_of = (evidence_hash(likelihood), written, SETTINGS, LIMITS, PATIENTS, FIRST_SEED)
+    key = digits_of(repr(made_of))
     file = given.out / f"synthetic_tables_{key}.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
     kept = {entry["index"]: entry for entry in map(json.loads, lines)}
@@ -109,9 +111,13 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     ranks = gather_ranks(prior, tables)
     uniform = written_down(ranks, seconds, folder)
+    failed = {n: kept[n]["problems"] for n in range(given.tables) if kept[n]["problems"]}
+    for number, problems in failed.items():
+        print(f"table {number} did not converge: {'; '.join(problems)}")
     if given.figures:
-        keep("tables", load_posterior(own), figures_of(ranks, uniform, seconds))
-    sys.exit(0 if uniform else 1)
+        figures = figures_of(ranks, uniform, seconds)
+        keep("tables", load_posterior(own), {**figures, "converged": given.tables - len(failed)})
+    sys.exit(0 if uniform and not failed else 1)
 
 
 def figures_of(found: CalibrationRanks, uniform: bool, cpu_s: Sequence[float]) -> dict[str, object]:

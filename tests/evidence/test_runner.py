@@ -353,6 +353,7 @@ def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
     assert {json.loads(line)["index"] for line in kept[1].splitlines()} == set(range(3))
     shown = capsys.readouterr().out
     assert "niform: 3 tables, ranks of " in shown
+    assert "table 2 did not converge: 1 chains, 2 are needed" in shown
     folder = tmp_path / "synthetic_reduced"
     assert [int(row["table"]) for row in lines(folder / "ranks.csv")] == list(range(3))
     summary = json.loads((folder / "summary.json").read_text())

@@ -30,6 +30,7 @@ from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator
 from pkpd.evidence.sampling.chains import ChainSettings, programs, sample
+from pkpd.evidence.sampling.chains_checked import ChainLimits, check_chains
 from pkpd.evidence.sampling.emulator import Emulator
 from pkpd.evidence.table.table import EvidenceRow
 
@@ -38,6 +39,11 @@ DRAWS = 63
 FIRST_SEED = 1_000_000_000_000
 """Of the patients of truths: far beyond those that networks learn from, whose seeds begin at
 1,000,003 times that of the run (`pkpd.evidence.posterior.learning`)."""
+
+
+LIMITS = ChainLimits(rhat=1.05, ess=DRAWS, divergent=0.02, chains=2)
+"""Of the chains of a table: shorter than those of the run that is judged, since only `DRAWS` of
+their draws are taken."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class TableRank:
         SD of the draws, on the scores of the prior.
     left_out
         Rows that could not be drawn, since too few simulated patients had a day.
+    problems
+        Limits that the chains miss (`LIMITS`).
     """
 
     index: int
@@ -63,6 +71,7 @@ class TableRank:
     z_score: Floats
     spread: Floats
     left_out: int = 0
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,12 +194,14 @@ def rank_of_table(
     )
     below = np.sum(told[1:] < told[0])
     sd = flat.std(axis=0)
+    divergent = sampled.divergent / sampled.log_likelihood.size
     return TableRank(
         index,
         np.array([*np.sum(chosen < truth, axis=0), below], dtype=np.int64),
         (flat.mean(axis=0) - truth) / sd,
         sd,
         len(missing),
+        check_chains(sampled.z, prior.names, divergent, LIMITS).problems,
     )
 
 
