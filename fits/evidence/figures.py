@@ -39,6 +39,7 @@ SENTENCES = ROOT / "fits/evidence/sentences.toml"
 _TABLES = {
     "unseen": "Unseen rows: fixed before anyone predicted them",
     "later": "Later rows",
+    "unseen_later": "Unseen and later rows together",
     "left_out": "Rows of studies left out, five folds",
 }
 _PREDICTORS = {

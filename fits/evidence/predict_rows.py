@@ -1,11 +1,12 @@
-"""Predict published rows that no calibration has seen: `predict_rows.py ROWS.csv`.
+"""Predict published rows that no calibration has seen: `predict_rows.py ROWS.csv ...`.
 
     python fits/evidence/predict_rows.py models/evidence/later_outcomes.csv
 
-The file is written as the table of published outcomes is (`models/evidence/README.md`). Each row is
-predicted as its trial would have printed it, for a study that deviates from others as studies do:
-by the model, and by the mixture of model, average of similar trials and regression on doses whose
-weights left-out studies have told (`--mixture FILE`, written by `left_out.py`).
+Files are written as the table of published outcomes is (`models/evidence/README.md`), and rows of
+several are scored together. Each row is predicted as its trial would have printed it, for a study
+that deviates from others as studies do: by the model, and by the mixture of model, average of
+similar trials and regression on doses whose weights left-out studies have told (`--mixture FILE`,
+written by `left_out.py`).
 With `--ship FILE` the posterior is written as the default of predictions, thinned, with the
 coverage of rows of new studies in its record, which `what_is_known.md` of every comparison tells.
 """
@@ -18,6 +19,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,7 @@ from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.shipped import label_of, shipped_file
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.sampling.simulations import MarrowMaker
-from pkpd.evidence.table.learning import load_learning_table, refined
+from pkpd.evidence.table.learning import joined, load_learning_table, refined
 from pkpd.evidence.table.table import EvidenceRow, load_evidence
 
 REPEATS = 8  # of each row and draw
@@ -64,10 +66,10 @@ WEIGHTS = Path(__file__).parents[2] / "models" / "evidence" / "mixture.csv"
 
 
 def predicted(
-    posterior: EvidencePosterior, rows: Path, draws: int
+    posterior: EvidencePosterior, files: Sequence[Path], draws: int
 ) -> tuple[tuple[RowCheck, ...], dict[str, Predicted], RowsPredicted]:
     """Every row beside its prediction, what is said of it, and the draws."""
-    table = load_evidence(rows)
+    table = reduce(joined, map(load_evidence, files))
     bare = EvidenceLikelihood(refined(table))
     variant = posterior.variant
     make = MarrowMaker(bare.arms, PATIENTS, variant)
@@ -148,7 +150,7 @@ def mixture_text(row: Mapping[str, object]) -> str:
 def main() -> None:
     """Predict and print."""
     ask = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    ask.add_argument("rows", type=Path, help="CSV file of published rows")
+    ask.add_argument("rows", type=Path, nargs="+", help="CSV files of published rows")
     ask.add_argument("--posterior", type=Path, default=shipped_file(), help="default: the shipped")
     ask.add_argument("--draws", type=int, default=200, help="of the posterior, at least 1")
     ask.add_argument("--beside", action="append", default=[], metavar="NAME=FILE",
@@ -212,7 +214,7 @@ def main() -> None:
         )  # fmt: skip
     if given.figures:
         told = {**of_card(card), **of_contrasts(contrasts), "pairs": of_pairs(pairs)}
-        keep(given.rows.stem.partition("_")[0], posterior, told)
+        keep("_".join(file.stem.partition("_")[0] for file in given.rows), posterior, told)
     if given.ship is not None:
         thin = posterior.thinned(SHIPPED) if posterior.weights.size > SHIPPED else posterior
         with_scores(thin, as_record(card)).save(given.ship, default=True)
