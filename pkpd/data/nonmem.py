@@ -334,11 +334,12 @@ def _covariate(
             )
     values = events.from_rows(by_row)
     factor, unit = declared.covariate(name)
-    gaps = int(np.sum(~np.isfinite(values) & events.valid))
-    if gaps:
+    gaps = events.row[~np.isfinite(values) & events.valid]
+    if len(gaps):
+        many = "1 missing value" if len(gaps) == 1 else f"{len(gaps)} missing values"
         notes.append(
-            f"covariate {name}: {gaps} missing values filled with the subject's value before, "
-            "or the first one after"
+            f"covariate {name}: {many}, the first in row {table.lines[gaps.min()]}, filled with "
+            "the subject's value before, or the first one after"
         )
     return fill_missing(events, name, values, table.label[key]) * factor, unit
 

@@ -92,8 +92,8 @@ class Sheet:
     def place(self, i: int, column: str | None = None) -> str:
         """Words for row ``i``."""
         where = f"{self.name}, row {self.lines[i]}"
-        if "ID" in self.at:
-            where += f", ID {self.text('ID', i)}"
+        subject = self.text("ID", i) if "ID" in self.at else ""
+        where += f", ID {subject}" if subject else ""
         return where if column is None else f"{where}, column {self.label.get(column, column)}"
 
     def refused(

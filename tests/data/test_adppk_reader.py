@@ -210,7 +210,7 @@ def test_steady_state_doses_are_told_with_their_interval():
         (("2.1,2,HOURS", "2.1,2,DAYS"), "row 4, ID S1-01, column RLTU: is in DAYS, rows before"),
         (("2.1,2,HOURS", ".,2,HOURS"), "row 4, ID S1-01, column AFRLT: the time is missing"),
         (("10:06,0,XAN", "10:06,,XAN"), "row 4, ID S1-01, column EVID: the kind of event is"),
-        (("S1,S1-01,30", "S1,,30"), "row 5, ID , column USUBJID: the subject is missing"),
+        (("S1,S1-01,30", "S1,,30"), "row 5, column USUBJID: the subject is missing"),
         ((",AFRLT,NFRLT,", ",T1,NFRLT,"), "no column of actual times (AFRLT, ADTM or UDTC)"),
         ((",USUBJID,", ",WHO,"), "has no column of subjects (USUBJID)"),
     ],

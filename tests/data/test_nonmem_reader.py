@@ -60,7 +60,7 @@ def test_summary_says_what_was_understood(write):
         "concentration: 3, 4 to 5.5, 1 below the limit",
         "WT: 55 to 71, changes over time",
         "occasions: up to 2 per subject",
-        "1 missing values filled",
+        "covariate WT: 1 missing value, the first in row 3, filled with",
         "1 of EVID 2, 0 resets",
     ):
         assert words in text
@@ -170,7 +170,7 @@ def edit(line, **cells):
         ),
         (TABLE.replace("ID,", "SUBJ,", 1), {}, "has no ID column"),
         (TABLE + "1,2\n", {}, "row 9: has 2 cells, the header has 12"),
-        (edit(2, ID="."), {}, "column ID: the subject is missing"),
+        (edit(2, ID="."), {}, "row 2, column ID: the subject is missing"),
         (edit(3, OCC="."), {}, "row 3, ID 1, column OCC: the occasion is missing"),
         ("ID,DATE,TIME,DV\n1,soon,0:00,1\n", {}, "column DATE: 'soon' is not a date"),
         ("ID,DATE,TIME,DV\n1,2024-01-01,25:00,1\n", {}, "'25:00' is not a time of the day"),
