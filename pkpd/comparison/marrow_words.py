@@ -16,19 +16,27 @@ NOT_LEARNED = "assumed: this marrow has not been tested on pairs of arms"
 NOT_TESTED = "not known: the fitted model has not been tested on pairs of arms"
 """The same in a marrow that a user fitted."""
 
+LEAST_SLOPE = 0.7
+"""Of printed on predicted differences, for these to have come true."""
 
-def differences_come_true(pairs: Mapping[str, float]) -> bool:
-    """Whether predicted differences between arms of studies left out came true.
 
-    Their squared error is below that of no difference by more than a standard error, and printed
-    differences are 0.7 to 1.3 of them.
+def differences_come_true(
+    pairs: Mapping[str, float], never: Mapping[str, float] | None = None
+) -> bool:
+    """Whether predicted differences between arms came true.
+
+    In studies left out their squared error is below that of no difference by more than a standard
+    error, and printed differences are 0.7 to 1.3 of them; in studies never learned from they may
+    be 0.7 of them, too, within two standard errors.
 
     Parameters
     ----------
-    pairs
-        Scores of pairs of arms, as the record of a posterior has them.
+    pairs, never
+        Scores of pairs of arms of studies left out and never learned from, as the record of a
+        posterior has them.
     """
-    return pairs["less"] < -pairs["less_error"] and 0.7 <= pairs["slope"] <= 1.3
+    came = pairs["less"] < -pairs["less_error"] and LEAST_SLOPE <= pairs["slope"] <= 1.3
+    return came and (never is None or never["slope"] + 2.0 * never["slope_error"] >= LEAST_SLOPE)
 
 
 def differences_in_words(tested: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
@@ -41,18 +49,31 @@ def differences_in_words(tested: Mapping[str, Any], before: Mapping[str, Any] | 
     before
         Those of the posterior before its draws were weighted anew, told where it has none.
     """
-    pairs = (tested or before or {}).get("left_out", {}).get("pairs")
+    found = tested or before or {}
+    pairs, never = found.get("left_out", {}).get("pairs"), found.get("pairs")
     if not pairs:
         return NOT_LEARNED
-    known = differences_come_true(pairs)
-    none = "worse" if pairs["less"] < -pairs["less_error"] else "as good"
+    known = differences_come_true(pairs, never)
     whose = "" if tested else "before rows were added or left out, "
-    return (
+    words = (
         f"{'learned' if known else 'not known'}: {whose}between {pairs['pairs']} pairs of arms of "
         f"{pairs['studies']} studies that the model had not seen, differences were "
         f"{pairs['slope']:.2f} (standard error {pairs['slope_error']:.2f}) of those it predicted, "
-        f"and a forecast of no difference was {none}"
+        f"and a forecast of no difference was {_none(pairs)}"
     )
+    if never:
+        words += (
+            f"; between {never['pairs']} of {never['studies']} studies that nothing was learned "
+            f"from, {never['slope']:.2f} ({never['slope_error']:.2f}), and it was {_none(never)}"
+        )
+    return words
+
+
+def _none(pairs: Mapping[str, float]) -> str:
+    """How a forecast of no difference was beside that of the model."""
+    if abs(pairs["less"]) <= pairs["less_error"]:
+        return "as good"
+    return "worse" if pairs["less"] < 0.0 else "better"
 
 
 def reading(rule: DLTRule | None, transfused: bool, platelets: bool = True) -> tuple[str, ...]:

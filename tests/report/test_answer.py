@@ -164,6 +164,16 @@ def test_the_first_sentence_says_whether_differences_between_cohorts_are_learned
         assert many.startswith("In this model")
         alone = replace(one, curves=one.curves.assign_attrs(differences=words))
         assert answer_sentence(alone).startswith("Of 100 patients")
+    never = {"pairs": 22, "studies": 16, "slope": 0.11, "slope_error": 0.18}
+    came = {"left_out": {"pairs": pairs | cases[2][0]}}
+    for scores, verdict, beside in (
+        ({"less": 0.05, "less_error": 0.04}, "not known", "better"),
+        ({"less": 0.03, "less_error": 0.04, "slope_error": 0.3}, "learned", "as good"),
+    ):
+        words = differences_in_words(came | {"pairs": never | scores})
+        assert words.startswith(f"{verdict}: between 61 pairs of arms")
+        told = f"0.11 ({scores.get('slope_error', 0.18):.2f}), and it was {beside}"
+        assert words.endswith(f"; between 22 of 16 studies that nothing was learned from, {told}")
     assert differences_in_words({}).startswith("assumed: ")
     before = {"left_out": {"pairs": pairs | cases[0][0]}}
     told = "not known: before rows were added or left out, between 61 pairs of arms of 31 studies"

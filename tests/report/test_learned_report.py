@@ -223,9 +223,15 @@ TRUE_PAIRS = LEFT_OUT | {"pairs": PAIRS | {"slope": 0.9}}
         (TESTED | {"left_out": LEFT_OUT}, "score over 78 of them 0.084 against 0.086 of the"),
         (
             TESTED | {"left_out": LEFT_OUT | {"average": LEFT_OUT["average"] | {"error": None}}},
-            "(difference -0.030, standard error not known). In 47 pairs",
+            "(difference -0.030, standard error not known). The printed difference",
         ),
         (TESTED | {"left_out": TRUE_PAIRS}, "standard error 0.060): differences come true."),
+        (
+            TESTED | {"left_out": TRUE_PAIRS, "pairs": PAIRS | {"slope": 0.1, "less": 0.05}},
+            "; in 47 pairs of arms of 30 studies that nothing was learned from 0.10 (standard "
+            "error 0.10), 0.200 where no difference has 0.300 (+0.050, standard error 0.060): **it "
+            "is not shown that differences between schedules come true**: read those below",
+        ),
     ],
 )
 def test_page_in_words_says_how_well_the_posterior_predicted_other_trials(tested, words):

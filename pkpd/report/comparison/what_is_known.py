@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pkpd.cards.diseases import disease_in_words
-from pkpd.comparison.marrow_words import differences_come_true
+from pkpd.comparison.marrow_words import LEAST_SLOPE, differences_come_true
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.report import wording
 
@@ -106,7 +106,7 @@ def _tested(tested: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     if tested.get("mixture"):
         lines += ["", _mixture(tested["mixture"])]
     if tested.get("left_out"):
-        lines += ["", _left_out(tested["left_out"])]
+        lines += ["", _left_out(tested["left_out"], tested.get("pairs"))]
     return lines
 
 
@@ -140,28 +140,35 @@ def _and_verdict(average: Mapping[str, Any]) -> str:
     return "" if average["error"] is None else f"; {_verdict(average)}"
 
 
-def _left_out(scores: Mapping[str, Any]) -> str:
+def _left_out(scores: Mapping[str, Any], never: Mapping[str, Any] | None) -> str:
     """Say how rows of left-out studies were predicted, and whether differences came true."""
     average, pairs = scores["average"], scores["pairs"]
-    never = pairs.get("never", 0)
-    whose = f"that it had not seen ({never} of them never learned from)" if never else "left out"
-    shown = "differences come true" if differences_come_true(pairs) else (
+    slopes = [one["slope"] for one in (pairs, never) if one]
+    shown = "differences come true" if differences_come_true(pairs, never) else (
         "**it is not shown that differences between schedules come true**: read those below as "
         "what the mechanism says, the larger ones as too large"
-        if pairs["slope"] < 0.7
+        if min(slopes) < LEAST_SLOPE
         else "**it is not shown that differences between schedules come true**"
     )  # fmt: skip
+    beside = f"; in {_pairs(never)}" if never else ""
     return (
         f"Of the {scores['rows']} outcomes of {scores['studies']} studies that it learned from, "
         f"{scores['inside']} ({scores['inside'] / scores['rows']:.0%}; 90 % or more would if the "
         "model were true, as counts are whole) lay inside 90 % intervals of posteriors learned "
         f"without their studies: score over {average['rows']} of them "
         f"{scores['crps']:.3f} against {average['crps']:.3f} of the average of similar trials "
-        f"({_difference(average)}){_and_verdict(average)}. In {pairs['pairs']} pairs of arms of "
-        f"{pairs['studies']} studies {whose} the printed difference is {pairs['slope']:.2f} "
-        f"(standard error {pairs['slope_error']:.2f}) of the predicted one, on the logit scale; "
-        f"mean squared error {pairs['error']:.3f}, {pairs['of_none']:.3f} for no difference "
-        f"({pairs['less']:+.3f}, standard error {pairs['less_error']:.3f}): {shown}."
+        f"({_difference(average)}){_and_verdict(average)}. The printed difference over the "
+        "predicted one, on the logit scale, and mean squared errors: in "
+        f"{_pairs(pairs, 'left out')}{beside}: {shown}."
+    )
+
+
+def _pairs(pairs: Mapping[str, Any], whose: str = "that nothing was learned from") -> str:
+    return (
+        f"{pairs['pairs']} pairs of arms of {pairs['studies']} studies {whose} "
+        f"{pairs['slope']:.2f} (standard error {pairs['slope_error']:.2f}), {pairs['error']:.3f} "
+        f"where no difference has {pairs['of_none']:.3f} ({pairs['less']:+.3f}, standard error "
+        f"{pairs['less_error']:.3f})"
     )
 
 
