@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
@@ -94,8 +94,8 @@ class Items:
         What was decided.
     absent
         Names of items that no row has a cell for; as in NM-TRAN, they are the value of NULL.
-    unmeasured
-        Rows whose cell of DV is empty or a dot, bool[rows].
+    blank
+        Rows whose cell is empty or a dot, by name, bool[rows].
     """
 
     columns: dict[str, np.ndarray]
@@ -103,7 +103,7 @@ class Items:
     source: str
     notes: tuple[str, ...]
     absent: tuple[str, ...] = ()
-    unmeasured: np.ndarray | None = None
+    blank: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_input(record: Record) -> list[Column]:
@@ -348,7 +348,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     numbers: list[int] = []
     ignored, hashed = {"mark": 0, "list": 0}, 0
     clock: list[int] = []  # times written as 14:30
-    blank: list[bool] = []
+    blank: list[list[bool]] = []
     widest = count = empty = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -379,7 +379,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
             ignored["list"] += 1
             continue
         rows.append([_cell(cells, i, column, data, place, clock) for i, column in read])
-        blank.append("DV" in at and "".join(cells[at["DV"] :][:1]) in ("", "."))
+        blank.append(["".join(cells[i : i + 1]) in ("", ".") for i, _ in read])
         numbers.append(number)
         widest = max(widest, len(cells))
     if not rows:
@@ -398,7 +398,8 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         notes.append("hours count from each individual's first record, as TIME is a clock time")
         out["(clock)"] = np.ones(len(rows))
     absent = tuple(n for i, column in read if i >= widest for n in column.names)
-    return Items(out, np.array(numbers), path.name, tuple(notes), absent, np.array(blank))
+    empty_cells = {n: np.array(blank)[:, k] for k, (_, c) in enumerate(read) for n in c.names}
+    return Items(out, np.array(numbers), path.name, tuple(notes), absent, empty_cells)
 
 
 def _cell(

@@ -73,6 +73,7 @@ def slips_of(
     return [
         *_absent(program, acting, items, given),
         *_unmeasured(items, given, data),
+        *_missing(acting, items, given, data),
         *_at_bounds(program),
         *_not_laplacian(program, steps, acting, data),
     ]
@@ -82,8 +83,7 @@ def _absent(program: Program, acting: Live, items: Items, given: DataRecord) -> 
     """Name the data items that something reads and the file has no column for."""
     used = _ALWAYS | (_OF_DOSES if program.compartments.size else set())
     used |= {one.column for one in given.conditions}
-    for one, conditions in assignments((*acting.pk, *acting.des, *acting.error)):
-        used |= reads(one.value).union(*map(reads, conditions))
+    used |= _read_by((*acting.pk, *acting.des, *acting.error))
     names = [name for name in items.absent if name in used]
     if names:
         yield (
@@ -96,15 +96,42 @@ def _absent(program: Program, acting: Live, items: Items, given: DataRecord) -> 
 def _unmeasured(items: Items, given: DataRecord, data: Dataset) -> Iterator[str]:
     """Count the observations without a value, and name the first."""
     rows = np.sort(data.observations.row)
-    if items.unmeasured is None or "DV" in items.absent:
+    if "DV" not in items.blank or "DV" in items.absent:
         return
-    rows = rows[items.unmeasured[rows]]
+    rows = rows[items.blank["DV"][rows]]
     if rows.size:
         yield (
             f"{items.source}, line {items.numbers[rows[0]]}: {rows.size} "
             f"observation{'s have' if rows.size > 1 else ' has'} no DV, which NM-TRAN reads as "
             f"{given.null:g}; write MDV = 1 where nothing was measured"
         )
+
+
+def _missing(acting: Live, items: Items, given: DataRecord, data: Dataset) -> Iterator[str]:
+    """Count the empty cells of data items that the model reads, and name the first."""
+    moving = {"ID", "TIME"} | _read_by((*acting.pk, *acting.des))
+    at_values = _read_by(acting.error) - moving
+    observed = np.isin(np.arange(len(items.numbers)), data.observations.row)
+    for name, blank in items.blank.items():
+        if name in items.absent or name in _OF_DOSES | {"DV", "MDV", "EVID"}:
+            continue
+        rows = np.flatnonzero(blank & ((name in moving) | ((name in at_values) & observed)))
+        if rows.size:
+            yield (
+                f"{items.source}, line {items.numbers[rows[0]]}, column {name}: {rows.size} "
+                f"record{'s have' if rows.size > 1 else ' has'} no {name}, which NM-TRAN reads as "
+                f"{given.null:g}; write its value in every record"
+            )
+
+
+def _read_by(statements: Sequence[Any]) -> set[str]:
+    """Names that assignments read, conditions included."""
+    return set().union(
+        *(
+            reads(one.value).union(*map(reads, conditions))
+            for one, conditions in assignments(statements)
+        )
+    )
 
 
 def _at_bounds(program: Program) -> Iterator[str]:

@@ -58,7 +58,10 @@ def test_a_column_that_the_data_lack_is_not_told_where_nothing_reads_it(tmp_path
     unread = AGED.replace("S1 = V\n", "S1 = V\nOLD = AGE/40\n")
     assert told(tmp_path, unread)[1] == []
     some = DATA.replace("1.4,80,4", "1.4,80,4,33")
-    assert told(tmp_path, AGED.replace("WT/70", "WT/70*AGE"), some)[1] == []
+    assert told(tmp_path, AGED.replace("WT/70", "WT/70*AGE"), some)[1] == [
+        "d.csv, line 2, column AGE: 8 records have no AGE, which NM-TRAN reads as 0; write its "
+        "value in every record."
+    ]  # the column is there
 
 
 @pytest.mark.parametrize("start", ["(0,0)", "(-1,7,7)", "(3,3,9)"])
@@ -117,3 +120,25 @@ def test_observations_without_a_value_are_told(tmp_path):
         "nothing was measured."
     ]
     assert stream.data.observations.value[1] == 0
+
+
+@pytest.mark.parametrize("cell", [".", ""])
+def test_covariates_without_a_value_are_told(tmp_path, cell):
+    """NM-TRAN reads an empty weight as 0, which gives that record no clearance."""
+    some = DATA.replace("3.2,80,3", f"3.2,{cell},3")
+    _, found = told(tmp_path, ADVAN1, some)
+    assert found == [
+        "d.csv, line 4, column WT: 1 record has no WT, which NM-TRAN reads as 0; write its value "
+        "in every record."
+    ]
+    assert told(tmp_path, ADVAN1.replace("WT/70", "1"), some)[1] == []
+
+
+def test_limits_that_doses_lack_are_not_told(tmp_path):
+    """What only $ERROR reads acts at observations alone."""
+    code = "W = 1 + LEVEL\nY = F + W*EPS(1)"
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", code)
+    for line in DATA.splitlines()[1:]:
+        *cells, _ = line.split(",")
+        _, found = told(tmp_path, text, DATA.replace(line, ",".join((*cells, "."))))
+        assert len(found) == (cells[5] == "0")
