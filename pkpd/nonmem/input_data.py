@@ -398,7 +398,8 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         notes.append("hours count from each individual's first record, as TIME is a clock time")
         out["(clock)"] = np.ones(len(rows))
     absent = tuple(n for i, column in read if i >= widest for n in column.names)
-    empty_cells = {n: np.array(blank)[:, k] for k, (_, c) in enumerate(read) for n in c.names}
+    cells_blank = np.array(blank).T
+    empty_cells = {n: cells_blank[k] for k, (_, c) in enumerate(read) for n in c.names}
     return Items(out, np.array(numbers), path.name, tuple(notes), absent, empty_cells)
 
 
