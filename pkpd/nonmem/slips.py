@@ -74,6 +74,7 @@ def slips_of(
         *_absent(program, acting, items, given),
         *_unmeasured(items, given, data),
         *_missing(acting, items, given, data),
+        *_no_doses(program, items),
         *_at_bounds(program),
         *_not_laplacian(program, steps, acting, data),
     ]
@@ -122,6 +123,30 @@ def _missing(acting: Live, items: Items, given: DataRecord, data: Dataset) -> It
                 f"record{'s have' if rows.size > 1 else ' has'} no {name}, which NM-TRAN reads as "
                 f"{given.null:g}; write its value in every record"
             )
+
+
+def _no_doses(program: Program, items: Items) -> Iterator[str]:
+    """Name records at which PREDPP stops: doses within others, events that count as observed."""
+    if not program.compartments.size or "EVID" not in items.columns:
+        return
+    evid = items.columns["EVID"]
+    for name in ("AMT", "RATE", "SS", "II", "ADDL"):
+        rows = np.flatnonzero((items.columns.get(name, 0.0) != 0) & np.isin(evid, (0, 2, 3)))
+        if rows.size:
+            yield _stops(items, rows, name, "it is passed over: write EVID 1, or 0 there")
+            break
+    rows = np.flatnonzero((items.columns.get("MDV", 1.0) == 0) & (evid != 0))
+    if rows.size:
+        yield _stops(items, rows, "MDV", "its DV is no observation: write MDV 1")
+
+
+def _stops(items: Items, rows: np.ndarray, name: str, what: str) -> str:
+    first = rows[0]
+    return (
+        f"{items.source}, line {items.numbers[first]}, column {name}: "
+        f"{items.columns[name][first]:g} on a record with EVID {items.columns['EVID'][first]:g} "
+        f"({rows.size} in all), where PREDPP stops; {what}"
+    )
 
 
 def _read_by(statements: Sequence[Any]) -> set[str]:

@@ -142,3 +142,26 @@ def test_limits_that_doses_lack_are_not_told(tmp_path):
         *cells, _ = line.split(",")
         _, found = told(tmp_path, text, DATA.replace(line, ",".join((*cells, "."))))
         assert len(found) == (cells[5] == "0")
+
+
+@pytest.mark.parametrize("evid", ["0", "2"])
+def test_amounts_that_are_no_doses_are_told(tmp_path, evid):
+    """PREDPP stops there; the amount was passed over."""
+    some = DATA.replace("1,4,.,.,1,0,0,3.2", f"1,4,50,.,1,{evid},{min(int(evid), 1)},3.2")
+    stream, found = told(tmp_path, ADVAN1, some)
+    assert found == [
+        f"d.csv, line 4, column AMT: 50 on a record with EVID {evid} (1 in all), where PREDPP "
+        "stops; it is passed over: write EVID 1, or 0 there."
+    ]
+    assert stream.data.events.amt.sum() == 250
+
+
+def test_values_at_doses_are_told(tmp_path):
+    """PREDPP wants MDV 1 at every event that is no observation."""
+    some = DATA.replace("0,100,0,1,1,1,.", "0,100,0,1,1,0,12").replace("1,1,1,.,55", "1,1,0,.,55")
+    stream, found = told(tmp_path, ADVAN1, some)
+    assert found == [
+        "d.csv, line 2, column MDV: 0 on a record with EVID 1 (2 in all), where PREDPP stops; its "
+        "DV is no observation: write MDV 1."
+    ]
+    assert 12.0 not in stream.data.observations.value
